@@ -1,0 +1,1 @@
+"""From a recipe to an image: plan, context, bake, look up, verify."""

@@ -1,0 +1,1 @@
+"""What a person sees: progress on a terminal, lines in CI, the summary at the end."""
