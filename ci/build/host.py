@@ -1,0 +1,128 @@
+"""The host's network settings for RUN steps, as secrets: they change how bytes arrive, never which.
+
+A secret is no part of BuildKit's cache key, of the image or of its history, so a CA bundle,
+a proxy with a password or the number of jobs can neither leak nor cause a rebuild.
+"""
+
+from __future__ import annotations
+
+import configparser
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..settings import Settings
+from ..world import host, wheelhouse
+
+_APT_KEYS = (
+    "Acquire::Check-Valid-Until",
+    "Acquire::Check-Date",
+    "Acquire::ForceIPv4",
+    "Acquire::Retries",
+    "Acquire::http::Proxy",
+    "Acquire::https::Proxy",
+)
+_PIP_KEYS = ("index-url", "extra-index-url", "find-links", "trusted-host", "no-index", "timeout", "retries")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+_JOB_MEMORY = 2 * 1024**3
+"""Memory one hipcc or C++ job may take; more jobs than that get the compiler killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Secret id → value (never printed), and the local wheel folders RUN steps cannot reach by path."""
+
+    secrets: Mapping[str, str]
+    notices: tuple[str, ...]
+
+
+@contextmanager
+def network(settings: Settings, gateway: Callable[[], str]) -> Iterator[Network]:
+    """The host's settings for the time of a build; local wheel folders are served on the engine's bridge."""
+    with ExitStack() as stack:
+        secrets: dict[str, str] = {"max_jobs": max_jobs(settings)}
+        notices: list[str] = []
+        if bundle := host.ca_bundle(settings):
+            secrets["ca"] = bundle
+        if apt := host.apt_options(_APT_KEYS):
+            secrets["apt_conf"] = "".join(f'{key} "{value}";\n' for key, value in apt.items())
+        for name in _PROXIES:
+            if value := settings.host(name) or settings.host(name.upper()):
+                secrets[name] = value
+        options = pip_options(settings, host.pip_files(settings))
+        served: Mapping[Path, str] = {}
+        folders = _local_folders(options)
+        if folders and (address := gateway()):
+            served = stack.enter_context(wheelhouse.serve(folders, address))
+        pip, skipped = _reachable(options, served)
+        notices += [f"pip option {name} is a path of this host that builds cannot reach" for name in skipped]
+        if pip:
+            secrets["pip_conf"] = _ini(pip)
+        yield Network(secrets, tuple(notices))
+
+
+def max_jobs(settings: Settings) -> str:
+    """``MAX_JOBS``, else one job per core that memory allows."""
+    given = settings.host("MAX_JOBS")
+    return given if given.isdigit() else str(max(1, min(host.cores(), host.memory() // _JOB_MEMORY)))
+
+
+def pip_options(settings: Settings, texts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """pip's options from its files (later wins) and ``PIP_*`` variables (win over files), as lists of words."""
+    options: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        parser = configparser.RawConfigParser()
+        parser.read_string(text)
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                for key, value in parser.items(section):
+                    options[key.replace("_", "-")] = tuple(value.split())
+    for key in _PIP_KEYS:
+        if value := settings.host("PIP_" + key.upper().replace("-", "_")):
+            options[key] = tuple(value.split())
+    return {key: options[key] for key in _PIP_KEYS if options.get(key)}
+
+
+def _local_folders(options: Mapping[str, tuple[str, ...]]) -> tuple[Path, ...]:
+    paths = (_local(word) for word in options.get("find-links", ()))
+    return tuple(path for path in paths if path is not None and path.is_dir())
+
+
+def _local(word: str) -> Path | None:
+    parts = urlsplit(word)
+    return Path(parts.path) if parts.scheme in ("", "file") else None
+
+
+def _reachable(
+    options: Mapping[str, tuple[str, ...]], served: Mapping[Path, str]
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """The options as a RUN step can use them: local folders by URL, other local paths left out and named."""
+    result: dict[str, tuple[str, ...]] = {}
+    skipped: list[str] = []
+    for key, words in options.items():
+        kept = []
+        for word in words:
+            path = _local(word) if key in ("find-links", "index-url", "extra-index-url") else None
+            if path is None:
+                kept.append(word)
+            elif path in served:
+                kept.append(served[path])
+            else:
+                skipped.append(key)
+        if kept:
+            result[key] = tuple(kept)
+    if served:
+        hosts = {urlsplit(url).netloc for url in served.values()}
+        result["trusted-host"] = (*result.get("trusted-host", ()), *sorted(hosts))
+    return result, skipped
+
+
+def _ini(options: Mapping[str, tuple[str, ...]]) -> str:
+    parser = configparser.RawConfigParser()
+    parser["global"] = {key: "\n".join(words) for key, words in options.items()}
+    text = io.StringIO()
+    parser.write(text)
+    return text.getvalue()

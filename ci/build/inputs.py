@@ -1,0 +1,151 @@
+"""From a tier to its manifest: what its Dockerfile reaches, with every value and file it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ..errors import ConfigError, Place, Problem
+from ..identity import Input, Manifest
+from ..recipe import dockerfile
+from ..recipe.stack import Resolved, Stack, Tier
+from ..recipe.tree import Entry, Tree
+from ..world import files
+
+RECIPE = "recipe"
+"""The name of the main build context in a manifest: the recipe folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """An image a tier descends from.
+
+    ``reference`` is what FROM gets; ``identity`` is a tier's identity or, for a root, its layers'
+    diff-ids joined by commas; empty while the root is not here yet.
+    """
+
+    argument: str
+    name: str
+    reference: str
+    identity: str
+    is_root: bool
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything one tier is made from. ``manifest`` is None while a parent has no identity."""
+
+    tier: Tier
+    text: str
+    args: tuple[tuple[str, str], ...]
+    parents: tuple[Parent, ...]
+    selected: Mapping[str, Mapping[str, Entry]]
+    manifest: Manifest | None
+
+
+def examine(stack: Stack, tier: Tier, args: Resolved, trees: Mapping[str, Tree], parents: tuple[Parent, ...]) -> Inputs:
+    """Read the tier's Dockerfile and select its files; raises ``ConfigError`` with all that is wrong."""
+    path = stack.recipe / tier.dockerfile
+    text = files.read_text(path)
+    model = dockerfile.parse(text, tier.dockerfile)
+    values = {**stack.pins, **{arg.name: arg.value for arg in args.values}}
+    values |= {parent.argument: parent.reference for parent in parents}
+    reached = dockerfile.reach(model, tier.target, values, platform=stack.platform, contexts=frozenset(stack.sources))
+    problems = tuple(_problems(stack, tier, model, reached, parents))
+    if problems:
+        raise ConfigError.of(problems)
+    selected = _select(tier, reached, trees)
+    passed = tuple((name, value) for name, value in sorted(values.items()) if name in reached.declared)
+    manifest = None
+    if all(parent.identity for parent in parents):
+        manifest = Manifest.of(_inputs(stack, model, reached, parents, selected))
+    return Inputs(tier, text, passed, parents, selected, manifest)
+
+
+def declared(stack: Stack, tier: Tier) -> frozenset[str]:
+    """The build arguments the tier's reached stages declare."""
+    model = dockerfile.parse(files.read_text(stack.recipe / tier.dockerfile), tier.dockerfile)
+    pending = {argument: f"pending/{name}" for argument, name in tier.parents}
+    values = {**stack.pins, **pending}
+    reached = dockerfile.reach(model, tier.target, values, platform=stack.platform, contexts=frozenset(stack.sources))
+    return reached.declared
+
+
+def _select(tier: Tier, reached: dockerfile.Reach, trees: Mapping[str, Tree]) -> Mapping[str, Mapping[str, Entry]]:
+    selected = {}
+    for context in sorted({need.context for need in reached.files}):
+        needs = tuple(need for need in reached.files if need.context == context)
+        name = context or RECIPE
+        ignore = (".dockerignore",) if context else (f"{tier.dockerfile}.dockerignore", ".dockerignore")
+        selected[name] = trees[name].select(needs, ignore)
+    return selected
+
+
+def _inputs(
+    stack: Stack,
+    model: dockerfile.Dockerfile,
+    reached: dockerfile.Reach,
+    parents: tuple[Parent, ...],
+    selected: Mapping[str, Mapping[str, Entry]],
+) -> Iterator[Input]:
+    yield Input("platform", "", stack.platform)
+    yield Input("target", "", reached.target)
+    if "EPOCH" in stack.pins:
+        yield Input("epoch", "", stack.pins["EPOCH"])
+    if model.syntax:
+        yield Input("syntax", "", model.syntax)
+    names = {parent.argument for parent in parents}
+    for parent in parents:
+        yield Input("root" if parent.is_root else "parent", parent.argument, parent.identity)
+    for name, value in reached.args:
+        if name not in names:
+            yield Input("arg", name, value)
+    references = {parent.reference for parent in parents}
+    for image in reached.images:
+        if image.ref not in references:
+            yield Input("image", image.ref.partition("@")[0], image.ref.partition("@")[2])
+    for remote in reached.remotes:
+        yield Input("remote", remote.url, remote.commit or remote.checksum or "")
+    count: dict[str, int] = {}
+    for stage, _line, text in reached.instructions:
+        count[stage] = count.get(stage, -1) + 1
+        yield Input("instruction", f"{stage}/{count[stage]:04d}", text)
+    for context, entries in selected.items():
+        for entry in entries.values():
+            yield Input("file", f"{context}:{entry.path}", entry.value)
+
+
+def _problems(
+    stack: Stack,
+    tier: Tier,
+    model: dockerfile.Dockerfile,
+    reached: dockerfile.Reach,
+    parents: tuple[Parent, ...],
+) -> Iterator[Problem]:
+    """What would make an identity lie: inputs that can move without a change of any text."""
+    used = {image.ref for image in reached.images}
+    for parent in parents:
+        if parent.reference not in used:
+            hint = f"use it: FROM ${{{parent.argument}}} in a stage that {tier.target} reaches"
+            message = f"tier {tier.name}: no reached FROM uses the parent argument {parent.argument}"
+            yield Problem("unused-parent", message, hint, place=tier.place)
+    references = {parent.reference for parent in parents}
+    for image in reached.images:
+        if image.ref not in references and "@sha256:" not in image.ref:
+            hint = "add @sha256:..., or declare it under roots: and pass it as a parent"
+            place = Place(tier.dockerfile, image.line)
+            yield Problem("unpinned-image", f"image {image.ref} can move", hint, place=place)
+    for remote in reached.remotes:
+        if not (remote.commit or remote.checksum):
+            hint = "pin a git source to its 40-digit commit (#...), a download with ADD --checksum=sha256:..."
+            place = Place(tier.dockerfile, remote.line)
+            yield Problem("unpinned-remote", f"{remote.url} can move", hint, place=place)
+    if model.syntax and "@sha256:" not in model.syntax:
+        hint = "remove the # syntax= line or pin it by digest"
+        yield Problem("unpinned-syntax", f"frontend {model.syntax} can move", hint, place=Place(tier.dockerfile, 1))
+    for context in reached.contexts:
+        hint = "a source is a tree of files: COPY --from it, or declare an image under roots:"
+        yield Problem("source-as-image", f"FROM {context}: a source is no image", hint, place=Place(tier.dockerfile))
+    unknown = {need.context for need in reached.files if need.context} - set(stack.sources)
+    for context in sorted(unknown):
+        yield Problem("unknown-context", f"no source is called {context!r}", f"declare it in {stack.file}")

@@ -1,0 +1,79 @@
+"""Is an image of this identity there already?  Three answers: found, absent, could not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import ContractError
+from ..names import Place, Reference
+from ..world import registry as oci
+from ..world.engine import Engine, Image
+from .definition import LABEL
+
+IDENTITY = LABEL + "identity"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """It is there: ``reference`` is ``name:tag@digest`` as seen from ``where`` (engine or registry)."""
+
+    reference: str
+    digest: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """It surely is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """Nobody could tell. Never taken for absent, never for found."""
+
+    reason: str
+
+
+Answer = Found | Absent | Unclear
+
+
+def finder(engine: Engine, place: Place | None, registry: oci.Registry | None) -> Callable[[str, str], Answer]:
+    """Look in the registry first when there is one, then in the engine."""
+
+    def lookup(tag: str, identity: str) -> Answer:
+        if place and registry:
+            answer = in_registry(registry, place, tag)
+            if not isinstance(answer, Absent):
+                return answer
+        return in_engine(engine, tag, identity)
+
+    return lookup
+
+
+def in_engine(engine: Engine, tag: str, identity: str) -> Answer:
+    """The image the engine has under a content tag, its label compared with the identity."""
+    image = engine.image(tag)
+    if image is None:
+        return Absent()
+    _same(image, tag, identity)
+    return Found(f"{tag}@{image.id}", image.id, "engine")
+
+
+def _same(image: Image, tag: str, identity: str) -> None:
+    label = image.labels.get(IDENTITY, "")
+    if label != identity:
+        message = f"{tag} carries the identity {label or '(none)'}: somebody moved the tag"
+        raise ContractError("moved-tag", message, hint=f"docker image rm {tag}, then run the same command again")
+
+
+def in_registry(registry: oci.Registry, place: Place, tag: str) -> Answer:
+    """What the registry has under a content tag."""
+    name = Reference.parse(tag)
+    repository = place.repository(name.path)
+    answer = registry.head(repository.path, name.tag)
+    if isinstance(answer, oci.Found):
+        return Found(f"{repository}:{name.tag}@{answer.digest}", answer.digest, "registry")
+    if isinstance(answer, oci.Unknown):
+        return Unclear(f"registry {place.host}: {answer.reason}")
+    return Absent()

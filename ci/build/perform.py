@@ -1,0 +1,346 @@
+"""Carry a plan out: get roots, build what is missing, verify, tag, publish, one tier after the other.
+
+An image is exported under a name of its run, looked at again, and only then gets its
+content tag; a kill at any moment leaves nothing under a tag that has not been verified.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import CiError, ContractError, FailedError, InfraError, Outcome
+from ..names import Reference, build_tag
+from ..world import buildx, files
+from ..world import registry as oci
+from ..world.ledger import Ledger
+from ..world.locks import exclusive
+from . import context, definition, host, roots
+from .definition import LABEL
+from .inputs import RECIPE
+from .lookup import IDENTITY, Absent, Found, Unclear, in_engine, in_registry
+from .plan import Plan, TierPlan
+from .progress import Failure, Progress, StageTime
+from .workspace import Workspace
+
+_MAX_LABEL = 64 * 1024
+"""A manifest larger than this travels as an artifact only: engines hand labels out on every listing."""
+
+
+class Shown(Protocol):
+    """A build on show."""
+
+    def feed(self, line: str) -> None:
+        """One line of buildx's progress."""
+
+
+class Screen(Protocol):
+    """What a run tells a person while it works (``report.console`` is it; tests record)."""
+
+    def say(self, text: str) -> None:
+        """A line of progress."""
+
+    def warn(self, text: str) -> None:
+        """Something is not as it should be, and the run goes on."""
+
+    def build(self, tier: str, progress: Progress) -> AbstractContextManager[Shown]:
+        """Show one build: every line of buildx is fed to what this yields, which feeds ``progress``."""
+
+
+@dataclass
+class TierResult:
+    """How one tier ended."""
+
+    tier: str
+    decision: str
+    reasons: tuple[str, ...]
+    reference: str = ""
+    digest: str = ""
+    identity: str = ""
+    outcome: Outcome = Outcome.OK
+    stages: tuple[StageTime, ...] = ()
+    seconds: float = 0.0
+    size: int | None = None
+    largest_layers: tuple[tuple[int, str], ...] = ()
+    published: str = "engine"
+    cache: str | None = None
+    warnings: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+
+@dataclass
+class Performance:
+    """One run of ``perform``: the workspace, its ledger, and the results so far."""
+
+    workspace: Workspace
+    ledger: Ledger
+    screen: Screen
+    push: bool
+    on_unknown: str
+    results: list[TierResult] = field(default_factory=list)
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the last build failed, if one did."""
+        return next((result.failure for result in self.results if result.failure), None)
+
+    def run(self, goals: tuple[str, ...]) -> Plan:
+        """Bring every goal into being; raises at the first tier that cannot be, results kept."""
+        plan = self.workspace.plan(goals)
+        if plan.missing_roots:
+            for name in plan.missing_roots:
+                self._get_root(name)
+            plan = self.workspace.plan(goals)
+        for tier in plan.tiers:
+            self._settle(tier)
+        if any(result.decision != "reuse" for result in self.results):
+            self.workspace.remember()
+        return plan
+
+    def _get_root(self, name: str) -> None:
+        work = self.workspace
+        with exclusive(work.state, f"root-{name}", self.screen.say):
+            roots.ensure(
+                work.stack,
+                work.stack.roots[name],
+                work.engine,
+                registry=work.place,
+                ledger=self.ledger,
+                say=self.screen.say,
+            )
+
+    def _settle(self, tier: TierPlan) -> None:
+        """Reuse or build one tier. Equal identities build once per host: others wait, then find it."""
+        if tier.decision == "reuse" and tier.found:
+            self._reuse(tier, tier.found, tier.reasons)
+            return
+        self._refuse_unknown(tier)
+        with exclusive(self.workspace.state, tier.identity, self.screen.say) as waited:
+            answer = self.workspace.look(tier.tag, tier.identity) if waited else Absent()
+            if isinstance(answer, Found):
+                self._reuse(tier, answer, ("another run on this host built it meanwhile",))
+            else:
+                self._build(tier)
+
+    def _refuse_unknown(self, tier: TierPlan) -> None:
+        if tier.decision == "unknown" and self.on_unknown != "build":
+            hint = "run the same command again, or say --on-unknown build to build without knowing"
+            raise InfraError("could-not-tell", f"{tier.name}: {'; '.join(tier.reasons)}", hint=hint)
+        if tier.decision == "unknown":
+            self.screen.warn(f"{tier.name}: {'; '.join(tier.reasons)}; building, as --on-unknown build says")
+
+    def _reuse(self, tier: TierPlan, found: Found, reasons: tuple[str, ...]) -> None:
+        result = TierResult(tier.name, "reuse", reasons, found.reference, found.digest, tier.identity)
+        result.published = found.where
+        self.results.append(result)
+        if found.where == "engine" and self.push:
+            self._publish(tier, result)
+
+    def _build(self, tier: TierPlan) -> None:
+        result = TierResult(tier.name, "build", tier.reasons, identity=tier.identity)
+        self.results.append(result)
+        begun = self.workspace.clock.monotonic()
+        try:
+            self._bake(tier, result)
+            if self.push:
+                self._publish(tier, result)
+        except CiError as error:
+            result.outcome = error.outcome
+            raise
+        finally:
+            result.seconds = self.workspace.clock.monotonic() - begun
+        if tier.inputs.manifest:
+            self.workspace.records.save(self.workspace.stack.name, tier.name, tier.inputs.manifest)
+
+    def _bake(self, tier: TierPlan, result: TierResult) -> None:
+        """Build under the run's own name, verify, then give the content tag."""
+        work = self.workspace
+        folder = self.ledger.folder / tier.name
+        name = f"{work.stack.repository}:{build_tag(self.ledger.folder.name, tier.name)}"
+        image_thing = self.ledger.will_make("image", name)
+        secrets_thing = self.ledger.will_make("folder", str(folder / "secrets"))
+        context_thing = self.ledger.will_make("folder", str(folder / "context"))
+        try:
+            progress, baked = self._run_buildx(tier, folder, name)
+            result.stages, result.warnings = progress.stages, progress.warnings
+            result.cache = progress.cache_export
+            if not baked.finished.ok:
+                result.failure = progress.failure
+                raise build_error(tier, baked.finished.code, progress.failure, baked.finished.tail())
+            result.digest = self._verify(tier, name, baked.metadata)
+            work.engine.tag(name, tier.tag)
+            result.reference = f"{tier.tag}@{result.digest}"
+            self._measure(tier, result)
+        finally:
+            for thing in (secrets_thing, context_thing):
+                files.remove_folder(Path(thing.name))
+                self.ledger.gone(thing)
+            work.engine.untag(name)
+            self.ledger.gone(image_thing)
+
+    def _run_buildx(self, tier: TierPlan, folder: Path, name: str) -> tuple[Progress, buildx.Baked]:
+        work = self.workspace
+        trees = {context_name: work.trees[context_name].root for context_name in tier.inputs.selected}
+        context.materialise(folder / "context", tier.inputs.selected, trees)
+        (folder / "context" / RECIPE).mkdir(parents=True, exist_ok=True)
+        files.write_whole(folder / "Dockerfile", tier.inputs.text.encode())
+        progress = Progress()
+        with (
+            host.network(work.settings, work.engine.gateway) as network,
+            self.screen.build(tier.name, progress) as shown,
+        ):
+            for notice in network.notices:
+                self.screen.say(notice)
+            for identifier, value in network.secrets.items():
+                files.write_secret(folder / "secrets" / identifier, value)
+            files.write_json(folder / "bake.json", self._definition(tier, name, tuple(network.secrets)))
+            log = files.LineLog(folder / "progress.jsonl")
+
+            def on_line(_stream: str, line: str) -> None:
+                log.add(line)
+                shown.feed(line)
+
+            with log:
+                baked = buildx.bake(
+                    folder,
+                    tier.name,
+                    builder=work.settings.get("ROCM_CI_BUILDER").value,
+                    env=buildx.environment(work.settings, work.engine.at),
+                    on_line=on_line,
+                )
+        return progress, baked
+
+    def _definition(self, tier: TierPlan, name: str, secrets: tuple[str, ...]) -> dict[str, Any]:
+        work = self.workspace
+        cache: dict[str, tuple[str, ...]] = {}
+        if work.place:
+            ref = f"{work.place.repository(work.stack.repository + '/cache')}:{tier.name}"
+            cache["from"] = (f"type=registry,ref={ref}",)
+            if self.push:
+                cache["to"] = (f"type=registry,ref={ref},mode=max,ignore-error=true",)
+        return definition.define(
+            tier.inputs,
+            platform=work.stack.platform,
+            name=name,
+            labels=self._labels(tier),
+            parents={parent.argument: self._pinned(parent.reference, parent.name) for parent in tier.inputs.parents},
+            secrets=secrets,
+            cache=cache,
+        )
+
+    def _pinned(self, reference: str, name: str) -> str:
+        """The parent by digest: the one this run settled, or the root the engine has."""
+        settled = next((result for result in self.results if result.tier == name), None)
+        if settled:
+            return settled.reference
+        image = self.workspace.engine.image(reference)
+        if image is None:
+            raise InfraError("no-parent", f"{reference} vanished from the engine", hint="run the same command again")
+        return f"{reference}@{image.id}"
+
+    def _labels(self, tier: TierPlan) -> Mapping[str, str]:
+        """Equal inputs, equal labels: no commit, time or run is among them."""
+        labels = {IDENTITY: tier.identity, LABEL + "stack": self.workspace.stack.name, LABEL + "tier": tier.name}
+        if tier.inputs.manifest:
+            rows = json.dumps(tier.inputs.manifest.to_json(), ensure_ascii=False).encode()
+            packed = base64.b64encode(zlib.compress(rows, 9)).decode()
+            if len(packed) <= _MAX_LABEL:
+                labels[LABEL + "manifest"] = packed
+        return labels
+
+    def _verify(self, tier: TierPlan, name: str, metadata: Mapping[str, object]) -> str:
+        """Look again: the image the engine has is the one BuildKit says it made, of this identity."""
+        made = metadata.get(tier.name)
+        digest = made.get("containerimage.digest", "") if isinstance(made, dict) else ""
+        image = self.workspace.engine.image(name)
+        if image is None or not digest:
+            hint = "run inv doctor: the engine needs the containerd image store"
+            raise InfraError("no-image", f"{tier.name} was built but the engine has no image of it", hint=hint)
+        if image.id != digest or image.labels.get(IDENTITY) != tier.identity:
+            message = f"{tier.name}: BuildKit made {digest}, the engine has {image.id}"
+            raise ContractError("wrong-image", message, hint="run inv doctor, then the same command again")
+        return str(digest)
+
+    def _measure(self, tier: TierPlan, result: TierResult) -> None:
+        image = self.workspace.engine.image(tier.tag)
+        result.size = image.size if image else None
+        rows = sorted(self.workspace.engine.history(tier.tag), reverse=True)
+        result.largest_layers = tuple(row for row in rows[:3] if row[0])
+
+    def _publish(self, tier: TierPlan, result: TierResult) -> None:
+        """Push under the content tag; the first image there wins, a later builder adopts it."""
+        work = self.workspace
+        if work.place is None or work.registry is None:
+            return
+        answer = in_registry(work.registry, work.place, tier.tag)
+        if isinstance(answer, Unclear):
+            raise InfraError("could-not-tell", f"{tier.name}: {answer.reason}", hint="run the same command again")
+        if isinstance(answer, Found):
+            self._adopt(tier, result, answer)
+            return
+        name = Reference.parse(tier.tag)
+        remote = f"{work.place.repository(name.path)}:{name.tag}"
+        self.screen.say(f"{tier.name}: pushing {remote}")
+        work.engine.tag(tier.tag, remote)
+        pushed = work.engine.push(remote)
+        seen = work.registry.head(work.place.repository(name.path).path, name.tag)
+        if not isinstance(seen, oci.Found) or seen.digest != pushed or pushed != result.digest:
+            message = f"{remote}: pushed {result.digest}, the registry shows {getattr(seen, 'digest', seen)}"
+            raise InfraError("push-unverified", message, hint="run the same command again")
+        result.reference, result.published = f"{remote}@{pushed}", f"engine, {work.place.host}"
+
+    def _adopt(self, tier: TierPlan, result: TierResult, found: Found) -> None:
+        result.published = f"engine, {self.workspace.place.host}" if self.workspace.place else "engine"
+        result.reference = found.reference
+        if found.digest == result.digest:
+            return
+        self.screen.say(f"{tier.name}: somebody published this identity first; adopting {found.digest[:19]}")
+        self.workspace.engine.pull(found.reference, self.workspace.stack.platform)
+        self.workspace.engine.tag(found.reference, tier.tag)
+        local = in_engine(self.workspace.engine, tier.tag, tier.identity)
+        if not isinstance(local, Found) or local.digest != found.digest:
+            raise ContractError("wrong-image", f"{found.reference} is not the image it is said to be")
+        result.decision, result.digest = "adopt", found.digest
+
+
+_WORLD = (
+    "failed to do request", "dial tcp", "connection refused", "connection reset", "i/o timeout", "TLS handshake",
+    "unexpected EOF", "error reading from server", "transport is closing", "no space left on device",
+    "Cannot connect to the Docker daemon", "failed to resolve source metadata", "session healthcheck failed",
+    "closing transport", "graceful_stop", "server is shutting down",
+)  # fmt: skip
+"""What BuildKit says when the world is at fault; it has no codes for it. A step that ran and failed never counts."""
+
+
+def build_error(tier: TierPlan, code: int, failure: Failure | None, tail: str) -> CiError:
+    """The error of a failed bake: ``failed`` for a RUN of the product, ``infra`` for the world."""
+    if failure is None:
+        hint = "the engine went away or was told to stop; run inv doctor, then the same command again"
+        return InfraError(
+            "build-broke-off", f"{tier.name}: buildx ended with {code} and no reason", context=tail, hint=hint
+        )
+    where = failure.step or failure.stage or tier.name
+    context_text = "\n".join(failure.tail[-20:])
+    if failure.kind == "disk":
+        hint = "free space: docker system df, inv reap, docker builder prune"
+        return InfraError("disk", f"{tier.name}: the disk is full at {where}", context=context_text, hint=hint)
+    if failure.kind == "oom":
+        hint = "probably out of memory: set MAX_JOBS lower and run the same command again"
+        return InfraError("killed", f"{tier.name}: {where} was killed", context=context_text, hint=hint)
+    if failure.exit_code is not None and failure.stage not in tier.inputs.tier.fetch:
+        hint = f"see the last lines above; the whole log is {tier.name}/progress.jsonl in the run folder"
+        return FailedError(
+            "run-failed", f"{tier.name}: {where} ended with {failure.exit_code}", context=context_text, hint=hint
+        )
+    message = f"{tier.name}: {where}: {failure.message}"
+    if failure.exit_code is not None or any(mark in failure.message + tail for mark in _WORLD):
+        hint = "a retry may help; inv doctor tells what is wrong with engine, registry and network"
+        return InfraError("build-world", message, context=context_text, hint=hint)
+    hint = f"fix {tier.inputs.tier.dockerfile}, then run the same command again"
+    return FailedError("build-failed", message, context=context_text, hint=hint)

@@ -1,0 +1,131 @@
+"""Everything a build verb works with, put together once: settings, stack, trees, engine, registry, records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from .. import documents
+from .. import settings as settings_room
+from ..errors import ConfigError, Problem
+from ..names import Place
+from ..recipe import stack as stacks
+from ..recipe.stack import Resolved, Stack
+from ..recipe.tree import Tree
+from ..settings import Settings
+from ..world import git
+from ..world.clock import Clock, SystemClock
+from ..world.engine import Engine, endpoint
+from ..world.registry import Registry
+from . import plan as planning
+from . import roots
+from .inputs import RECIPE
+from .lookup import Answer, finder
+from .record import Records
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The world of one run of a build verb."""
+
+    settings: Settings
+    stack: Stack
+    args: Resolved
+    trees: Mapping[str, Tree]
+    engine: Engine
+    place: Place | None
+    registry: Registry | None
+    state: Path
+    records: Records
+    clock: Clock
+
+    def plan(self, goals: tuple[str, ...], *, everything: bool = False) -> planning.Plan:
+        """Plan ``goals`` against the world as it is now; nothing is written."""
+        return planning.make(
+            self.stack,
+            goals,
+            self.args,
+            self.trees,
+            roots=self.roots(),
+            lookup=self.look,
+            last=partial(self.records.last, self.stack.name),
+            everything=everything,
+        )
+
+    def roots(self) -> Mapping[str, roots.Made]:
+        """The roots that are here."""
+        found = {name: roots.find(self.stack, root, self.engine) for name, root in self.stack.roots.items()}
+        return {name: made for name, made in found.items() if made}
+
+    def look(self, tag: str, identity: str) -> Answer:
+        """Look one content tag up: the registry first when there is one, then the engine."""
+        return finder(self.engine, self.place, self.registry)(tag, identity)
+
+    def remember(self) -> None:
+        """Keep the hash caches for the next run, and the roots for an explanation without an engine."""
+        self.records.save_roots(self.stack.name, self.roots())
+        for tree in self.trees.values():
+            if tree.learned:
+                self.records.save_hashes(tree.root, tree.hashes)
+
+
+def open_workspace(
+    settings: Settings, sources: Mapping[str, str], goals: tuple[str, ...], say: Callable[[str], None]
+) -> Workspace:
+    """Read the stack and check every option; raises ``ConfigError`` with all problems before the engine is asked."""
+    problems = list(settings_room.problems(settings))
+    place: list[Place] = []
+    loaded: list[Stack] = []
+    _try(problems, lambda: loaded.append(stacks.load(settings.get("ROCM_CI_STACK").value)))
+    _try(problems, lambda: place.extend(_place(settings)))
+    if not loaded:
+        documents.refuse(problems)
+    stack = loaded[0]
+    args = stacks.resolve_args(stack, settings, stacks.archs())
+    wanted = goals or tuple(stack.tiers)
+    _try(problems, lambda: planning.check_args(stack, args, wanted))
+    folders = _folders(stack, sources, problems)
+    documents.refuse(problems)
+    state = Path(settings.get("ROCM_CI_STATE").value)
+    records = Records(state)
+    clock = SystemClock()
+    trees = {name: Tree(name, root, records.hashes(root)) for name, root in folders.items()}
+    registry = _registry(place[0], clock, say) if place else None
+    engine = Engine(endpoint(settings))
+    return Workspace(settings, stack, args, trees, engine, place[0] if place else None, registry, state, records, clock)
+
+
+def _try(problems: list[Problem], step: Callable[[], None]) -> None:
+    """Run ``step``; what is wrong is collected, so that a person sees every mistake at once."""
+    try:
+        step()
+    except ConfigError as error:
+        problems += error.problems
+
+
+def _place(settings: Settings) -> tuple[Place, ...]:
+    setting = settings.get("ROCM_CI_REGISTRY")
+    return (Place.parse(setting.value),) if setting.value.strip() else ()
+
+
+def _registry(place: Place, clock: Clock, say: Callable[[str], None]) -> Registry:
+    from ..world.credentials import docker_credentials
+    from ..world.http import send
+
+    return Registry(place.host, send=send, clock=clock, credentials=docker_credentials(say))
+
+
+def _folders(stack: Stack, sources: Mapping[str, str], problems: list[Problem]) -> Mapping[str, Path]:
+    """The root of every tree: the recipe's, and each source's (``--source``, else the caller's git root)."""
+    folders = {RECIPE: stack.recipe}
+    for name, path in sources.items():
+        if name not in stack.sources:
+            known = documents.suggest(name, stack.sources) if stack.sources else f"{stack.file} declares none"
+            problems.append(Problem("unknown-source", f"stack {stack.name} has no source {name!r}", known))
+        elif not Path(path).is_dir():
+            problems.append(Problem("no-source", f"source {name}: there is no folder {path}", "check --source"))
+    for name in stack.sources:
+        folders[name] = Path(sources[name]).absolute() if name in sources else git.toplevel(Path.cwd()) or Path.cwd()
+    return folders

@@ -1,0 +1,116 @@
+"""One call of a verb: its options, where its output goes, and what it answers.
+
+Results go to stdout, as text or as one JSON document; progress and logs go to stderr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
+
+from .errors import ConfigError, Outcome
+from .settings import Settings, capture
+
+if TYPE_CHECKING:
+    from .report.console import Console
+    from .world.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: ``kind`` is value, flag or list; ``sets`` marks an option that beats a variable of ``settings``."""
+
+    name: str
+    help: str
+    kind: str = "value"
+    sets: bool = False
+
+    @property
+    def flag(self) -> str:
+        """As typed: ``--nic-backend``."""
+        return "--" + self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a verb has to say: text for people, a document for programs."""
+
+    outcome: Outcome
+    text: str
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A command: a plain function of one ``Call``. ``argument`` names its one positional, if it has one."""
+
+    name: str
+    run: Callable[[Call], Answer]
+    options: tuple[Option, ...]
+    argument: str = ""
+    argument_help: str = ""
+
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring."""
+        return (self.run.__doc__ or "").strip().splitlines()[0]
+
+
+@dataclass
+class Call:
+    """The options somebody gave to ``verb``, and this run's screen and ledger."""
+
+    verb: Verb
+    values: Mapping[str, Any]
+    stderr: TextIO
+    ledger: Ledger | None = field(default=None)
+
+    def text(self, name: str) -> str:
+        """The value of a value option or of the positional; empty when not given."""
+        return str(self.values.get(name) or "")
+
+    def on(self, name: str) -> bool:
+        """Whether a flag was given."""
+        return bool(self.values.get(name))
+
+    def pairs(self, name: str) -> dict[str, str]:
+        """A repeated ``NAME=VALUE`` option as a mapping."""
+        result: dict[str, str] = {}
+        for item in self.values.get(name) or ():
+            key, equals, value = item.partition("=")
+            if not (key and equals and value):
+                raise ConfigError("bad-pair", f"--{name} wants NAME=VALUE, not {item!r}")
+            if key in result:
+                raise ConfigError("given-twice", f"--{name} {key} is given twice")
+            result[key] = value
+        return result
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The environment and the flags of this call, read once."""
+        flags = {
+            option.flag: str(self.values[option.name])
+            for option in self.verb.options
+            if option.sets and self.values.get(option.name) is not None
+        }
+        return capture(flags)
+
+    @cached_property
+    def console(self) -> Console:
+        """The one place that writes to stderr."""
+        from .providers.folding import folding
+        from .report.console import Console, capabilities
+        from .world.clock import SystemClock
+
+        environ = self.settings.environ
+        able = capabilities(environ, self.stderr.isatty())
+        return Console(
+            self.stderr,
+            interactive=able.interactive,
+            colour=able.colour,
+            unicode=able.unicode,
+            folding=folding(environ),
+            clock=SystemClock(),
+        )

@@ -1,0 +1,1 @@
+"""The CI systems we run under: what each wants to see, one subject per file."""

@@ -1,0 +1,55 @@
+"""Remove what crashed runs left behind: what their ledgers name, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .call import Answer
+from .errors import CiError, Outcome, Problem, worst
+from .settings import Settings
+from .world import files
+from .world.engine import Engine, endpoint
+from .world.ledger import Ledger, Thing, abandoned
+
+
+def answer(settings: Settings, *, dry: bool) -> Answer:
+    """Go through the ledgers of runs whose process is gone; a run that still works is left alone."""
+    state = Path(settings.get("ROCM_CI_STATE").value)
+    engine = Engine(endpoint(settings))
+    rows: list[dict[str, str]] = []
+    outcomes = [Outcome.OK]
+    for ledger in abandoned(state):
+        for thing in ledger.open_things():
+            problem = None if dry else _remove(thing, ledger, engine)
+            rows.append({"run": ledger.folder.name, "kind": thing.kind, "name": thing.name, "problem": problem or ""})
+            if problem:
+                outcomes.append(Outcome.INFRA)
+        if not dry and not ledger.open_things():
+            ledger.end()
+    lines = [_line(row, dry=dry) for row in rows] or ["nothing was left behind"]
+    outcome = worst(outcomes)
+    return Answer(outcome, "\n".join(lines), {"schema": 1, "outcome": outcome, "removed": rows, "plan": dry})
+
+
+def _remove(thing: Thing, ledger: Ledger, engine: Engine) -> str | None:
+    """Remove one thing and write it down; gives what stood in the way."""
+    try:
+        if thing.kind == "image":
+            engine.untag(thing.name)
+        elif thing.kind == "container":
+            engine.remove_container(thing.name)
+        else:
+            files.remove_folder(Path(thing.name))
+            if Path(thing.name).exists():
+                return "could not be removed; try as its owner or as root"
+        ledger.gone(thing)
+    except CiError as error:
+        problem: Problem = error.problems[0]
+        return problem.message
+    return None
+
+
+def _line(row: dict[str, str], *, dry: bool) -> str:
+    verb = "would remove" if dry else ("cannot remove" if row["problem"] else "removed")
+    tail = f": {row['problem']}" if row["problem"] else ""
+    return f"{verb} {row['kind']} {row['name']} of run {row['run']}{tail}"

@@ -1,0 +1,117 @@
+"""Build arguments have closed types, checked before anything happens.
+
+A wrong gfx target is otherwise seen as "invalid device function" on the GPU, hours
+later.  Each type has one canonical spelling; other spellings normalise with a notice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..documents import suggest
+from ..errors import Problem
+
+NIC_BACKENDS = ("none", "ainic", "bnxt", "all")
+NEEDS_AINIC = ("ainic", "all")
+_CODENAMES = ("jammy", "noble")
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """One gfx target of ``docker/archs.yaml``."""
+
+    name: str
+    aliases: tuple[str, ...]
+    mach: int
+    supports: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A value in canonical spelling, notices about what was normalised, and what is wrong with it."""
+
+    value: str
+    notices: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def arch_list(name: str, text: str, archs: Sequence[Arch], feature: str = "") -> Checked:
+    """``gfx942, MI355X`` → ``gfx942;gfx950``: closed, without repeats, in the order given.
+
+    ``feature`` (``deepep``) narrows what is allowed to targets that support it.
+    """
+    by_name = {arch.name: arch for arch in archs}
+    by_alias = {alias.lower(): arch.name for arch in archs for alias in arch.aliases}
+    words = [word for word in re.split(r"[\s,;]+", text.strip()) if word]
+    notices: list[str] = []
+    problems: list[Problem] = []
+    chosen: list[str] = []
+    for word in words:
+        target = by_alias.get(word.lower(), word)
+        if target != word:
+            notices.append(f"{name}: {word} is {target}")
+        problem = _arch_problem(name, target, by_name, feature)
+        if problem:
+            problems.append(problem)
+        elif target in chosen:
+            notices.append(f"{name}: {target} is named twice")
+        else:
+            chosen.append(target)
+    if not words:
+        problems.append(Problem("empty-value", f"{name} names no target", suggest("", list(by_name))))
+    value = ";".join(chosen)
+    if not problems and not notices and value != text:
+        notices.append(f"{name}: {text!r} is read as {value!r}")
+    return Checked(value, tuple(notices), tuple(problems))
+
+
+def _arch_problem(name: str, word: str, by_name: Mapping[str, Arch], feature: str) -> Problem | None:
+    if word == "native":
+        hint = "a build has no GPU to ask; name the targets, for example gfx942;gfx950"
+        return Problem("native-arch", f"{name} cannot be 'native'", hint)
+    base, _, suffix = word.partition(":")
+    if suffix:
+        hint = f"images are built for every mode of a target; write {base}"
+        return Problem("arch-feature", f"{name}: feature suffix {':' + suffix!r} on {base} is not supported", hint)
+    able = [arch for arch in by_name.values() if not feature or feature in arch.supports]
+    if word not in by_name:
+        near = suggest(word, [arch.name for arch in able])
+        return Problem("unknown-arch", f"{name}: {word!r} is not a known gfx target", near)
+    if by_name[word] not in able:
+        allowed = ", ".join(arch.name for arch in able)
+        return Problem("unsupported-arch", f"{name}: {feature} does not support {word}", f"allowed: {allowed}")
+    return None
+
+
+def nic_backend(text: str, allowed: Sequence[str], stack: str) -> Checked:
+    """One of ``NIC_BACKENDS``, and one that this stack has userspace for."""
+    if text not in NIC_BACKENDS:
+        problem = Problem("unknown-nic", f"NIC_BACKEND cannot be {text!r}", suggest(text, NIC_BACKENDS))
+        return Checked(text, problems=(problem,))
+    if text not in allowed:
+        hint = f"allowed here: {', '.join(allowed)}; another stack may have it (--stack)"
+        problem = Problem("unsupported-nic", f"stack {stack} has no userspace for NIC backend {text}", hint)
+        return Checked(text, problems=(problem,))
+    return Checked(text)
+
+
+def ainic_version(text: str, nic: str) -> Checked:
+    """A package version such as ``1.117.5-a-77``; refused where the NIC backend never reads it."""
+    problems = []
+    if nic not in NEEDS_AINIC:
+        hint = "choose --nic-backend ainic or all, or do not set AINIC_VERSION"
+        problems.append(Problem("unused-ainic", f"AINIC_VERSION has no meaning with NIC backend {nic}", hint))
+    if not re.fullmatch(r"\d+(\.\d+)+(-[0-9A-Za-z]+)*", text):
+        hint = "expected a version such as 1.117.5-a-77"
+        problems.append(Problem("wrong-value", f"AINIC_VERSION cannot be {text!r}", hint))
+    return Checked(text, problems=tuple(problems))
+
+
+def ubuntu_codename(text: str) -> Checked:
+    """An Ubuntu release that AMD's repositories carry packages for."""
+    if text in _CODENAMES:
+        return Checked(text)
+    problem = Problem("wrong-value", f"UBUNTU_CODENAME cannot be {text!r}", suggest(text, _CODENAMES))
+    return Checked(text, problems=(problem,))

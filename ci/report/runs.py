@@ -1,0 +1,95 @@
+"""The end of a build verb: its summary for people and its result for programs."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from ..build.perform import Performance, TierResult
+from ..call import Answer, Call
+from ..errors import CiError, Outcome
+from . import summary
+from .summary import RunReport, TierReport
+
+_NEXT = {"base": "inv build-ci-base", "ci-base": "inv build-test", "test": "nox -s rocm-tests"}
+"""What a person usually does after a tier is there."""
+
+
+def answer(call: Call, performance: Performance) -> Answer:
+    """A run in which every tier ended well."""
+    report = _report(call, performance, None)
+    return Answer(Outcome.OK, summary.text(report, width=_width()), _document(call, performance, Outcome.OK))
+
+
+def show_failure(call: Call, performance: Performance, error: CiError) -> None:
+    """Say on stderr how a failed run ended: the failing stage first, then what was finished before it."""
+    report = _report(call, performance, error)
+    if report.tiers:
+        call.console.say(summary.text(report, width=_width()))
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _report(call: Call, performance: Performance, error: CiError | None) -> RunReport:
+    work = performance.workspace
+    goal = performance.results[-1].tier if performance.results else ""
+    return RunReport(
+        verb=call.verb.name,
+        stack=work.stack.name,
+        outcome=error.outcome if error else Outcome.OK,
+        tiers=tuple(_tier(result) for result in performance.results),
+        seconds=sum(result.seconds for result in performance.results),
+        next_command="" if error else _NEXT.get(goal, ""),
+        run_folder=str(performance.ledger.folder),
+        failure=performance.failure,
+    )
+
+
+def _tier(result: TierResult) -> TierReport:
+    decision = result.decision if result.outcome is Outcome.OK else "failed"
+    return TierReport(
+        tier=result.tier,
+        tag=result.reference.partition("@")[0],
+        digest=result.digest,
+        decision=decision,
+        reasons=result.reasons,
+        stages=result.stages,
+        seconds=result.seconds,
+        size=result.size,
+        largest_layers=result.largest_layers,
+        published=result.published,
+        cache=result.cache,
+        warnings=result.warnings,
+    )
+
+
+def _document(call: Call, performance: Performance, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "verb": call.verb.name,
+        "outcome": outcome,
+        "stack": performance.workspace.stack.name,
+        "run_folder": str(performance.ledger.folder),
+        "tiers": [_row(result) for result in performance.results],
+    }
+
+
+def _row(result: TierResult) -> dict[str, Any]:
+    return {
+        "tier": result.tier,
+        "outcome": result.outcome,
+        "decision": result.decision,
+        "reasons": list(result.reasons),
+        "identity": result.identity,
+        "reference": result.reference or None,
+        "digest": result.digest or None,
+        "published": result.published,
+        "cache": result.cache,
+        "seconds": round(result.seconds, 2),
+        "size": result.size,
+        "stages": {stage.name: round(stage.seconds, 2) for stage in result.stages},
+        "largest_layers": [list(row) for row in result.largest_layers],
+        "warnings": list(result.warnings),
+    }

@@ -1,0 +1,144 @@
+"""The only reader of the environment; every value knows where it came from.
+
+Precedence is flag > environment > stack > default.  Names of our own begin with
+``ROCM_CI_``; an unknown one is an error, because a misspelt variable that is
+silently ignored is how the wrong image gets released.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .documents import suggest
+from .errors import Problem
+
+PREFIX = "ROCM_CI_"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One variable we read: its meaning, the flag that beats it, its default and whether to mask it."""
+
+    name: str
+    meaning: str
+    flag: str = ""
+    default: str = ""
+    secret: bool = False
+    allowed: tuple[str, ...] = ()
+
+
+KNOWN: tuple[Known, ...] = (
+    Known("ROCM_CI_STACK", "stack to build: a shipped name or a path to a stack file", "--stack", "local"),
+    Known("ROCM_CI_REGISTRY", "registry and namespace that images are looked up in and pushed to", "--registry"),
+    Known("ROCM_CI_STATE", "folder of ledger, leases, caches and run folders", "", "/var/tmp/rocm-ci"),  # noqa: S108
+    Known(
+        "ROCM_CI_ON_UNKNOWN",
+        "what a lookup without an answer means: stop (exit 4) or build",
+        "--on-unknown",
+        "stop",
+        allowed=("stop", "build"),
+    ),
+    Known("ROCM_CI_BUILDER", "buildx builder that builds", "", "default"),
+    Known("PYTORCH_ROCM_ARCH", "gfx targets to build for", "--arch"),
+    Known("DEEPEP_ROCM_ARCH", "gfx targets rocSHMEM and DeepEP are built for"),
+    Known("NIC_BACKEND", "NIC userspace in the images: none, ainic, bnxt or all", "--nic-backend"),
+    Known("AINIC_VERSION", "version of AMD's AINIC packages; counts under ainic and all only", "--ainic-version"),
+    Known("UBUNTU_CODENAME", "Ubuntu release of the base image"),
+)
+"""Every variable of ours, and the standard names of the build arguments."""
+
+HOST_NAMES = (
+    "CI", "GITHUB_ACTIONS", "BUILDKITE", "NO_COLOR", "FORCE_COLOR", "TERM", "COLUMNS", "HOME", "PATH", "USER",
+    "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY",
+    "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+    "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_TRUSTED_HOST", "PIP_CONFIG_FILE",
+    "PIP_NO_INDEX", "MAX_JOBS", "XDG_CONFIG_HOME",
+)  # fmt: skip
+"""Names of other programs that we honour; everything else in the environment is invisible to us."""
+
+_SECRET_WORDS = ("token", "password", "secret", "proxy", "index_url", "find_links")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and where it came from, for example ``flag --arch`` or ``stack local.yaml:9``."""
+
+    name: str
+    value: str
+    source: str
+
+    @property
+    def shown(self) -> str:
+        """The value as a person may see it: URLs and proxies may hold credentials."""
+        if any(word in self.name.lower() for word in _SECRET_WORDS) and "@" in self.value:
+            return "****"
+        return self.value
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The environment as it was when the run began, and the flags that beat it."""
+
+    environ: Mapping[str, str]
+    flags: Mapping[str, str]
+
+    def get(self, name: str, stack_value: str = "", stack_source: str = "stack") -> Setting:
+        """The value of a ``KNOWN`` name by the one precedence; an unset name has value and source empty."""
+        known = _BY_NAME[name]
+        if known.flag and known.flag in self.flags:
+            return Setting(name, self.flags[known.flag], f"flag {known.flag}")
+        if name in self.environ:
+            return Setting(name, self.environ[name], "environment")
+        if stack_value:
+            return Setting(name, stack_value, stack_source)
+        return Setting(name, known.default, "default" if known.default else "")
+
+    def host(self, name: str) -> str:
+        """A variable of another program (``HOST_NAMES``), empty when unset."""
+        return self.environ.get(name, "")
+
+
+_BY_NAME = {known.name: known for known in KNOWN}
+
+
+def capture(flags: Mapping[str, str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the environment once, keeping only the names we know."""
+    source = os.environ if environ is None else environ
+    kept = {name: source[name] for name in (*_BY_NAME, *HOST_NAMES) if name in source}
+    kept.update({name: value for name, value in source.items() if name.startswith(PREFIX)})
+    return Settings(kept, dict(flags or {}))
+
+
+def problems(settings: Settings) -> tuple[Problem, ...]:
+    """Everything wrong with our variables and flags: unknown names, empty values, line breaks."""
+    found = []
+    for name, value in settings.environ.items():
+        if name.startswith(PREFIX) and name not in _BY_NAME:
+            hint = suggest(name, [known for known in _BY_NAME if known.startswith(PREFIX)])
+            found.append(Problem("unknown-variable", f"environment variable {name} is not one of ours", hint))
+        elif name in _BY_NAME:
+            found += _value_problems(f"environment variable {name}", value, _BY_NAME[name])
+    by_flag = {known.flag: known for known in KNOWN if known.flag}
+    for flag, value in settings.flags.items():
+        found += _value_problems(f"option {flag}", value, by_flag[flag])
+    return tuple(found)
+
+
+def _value_problems(what: str, value: str, known: Known) -> list[Problem]:
+    if not value.strip():
+        return [Problem("empty-value", f"{what} is set but empty", "give it a value or do not set it")]
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        shown = value.encode("unicode_escape").decode()
+        hint = "a line break often comes from a copied value or an unquoted $(...)"
+        return [Problem("control-character", f"{what} holds a control character: {shown}", hint)]
+    if known.allowed and value not in known.allowed:
+        return [Problem("wrong-value", f"{what} cannot be {value!r}", suggest(value, known.allowed))]
+    return []
+
+
+def under_nox() -> bool:
+    """Whether a Nox session started us."""
+    return "NOX_CURRENT_SESSION" in os.environ

@@ -1,0 +1,286 @@
+"""The Docker Engine through its SDK. Streams are read to their end and digests compared.
+
+The SDK is imported on first need: the one question of a run that reuses an image,
+"is it here?", is asked over the engine's socket without it (see ``Engine.image``).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ..errors import ConfigError, InfraError
+from ..settings import Settings
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+NOT_FOUND = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the engine is, and what said so: DOCKER_HOST, a context, or the default socket."""
+
+    host: str
+    source: str
+    context: str = ""
+
+
+def endpoint(settings: Settings) -> Endpoint:
+    """The engine the docker command line would use: DOCKER_HOST, else the current context, else the socket."""
+    if host := settings.host("DOCKER_HOST"):
+        return Endpoint(host, "DOCKER_HOST")
+    config = Path(settings.host("DOCKER_CONFIG") or Path.home() / ".docker")
+    name = settings.host("DOCKER_CONTEXT")
+    source = "DOCKER_CONTEXT"
+    if not name:
+        data = _json(config / "config.json")
+        name, source = data.get("currentContext", ""), str(config / "config.json")
+    if not name or name == "default":
+        return Endpoint(DEFAULT_HOST, "default")
+    for meta in (config / "contexts" / "meta").glob("*/meta.json"):
+        data = _json(meta)
+        if data.get("Name") == name:
+            return Endpoint(data["Endpoints"]["docker"]["Host"], f"context {name} ({source})", name)
+    hint = "docker context ls shows what there is"
+    raise ConfigError("no-context", f"there is no docker context {name!r} (from {source})", hint=hint)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError("bad-docker-config", f"cannot read {path}: {error}") from None
+    return data if isinstance(data, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What the engine says of an image. ``id`` is its digest in the containerd store."""
+
+    id: str
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    labels: Mapping[str, str]
+    layers: tuple[str, ...]
+    size: int
+    created: str = ""
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Image:
+        """Read an ``/images/NAME/json`` answer."""
+        config = data.get("Config") or {}
+        return cls(
+            data["Id"],
+            tuple(data.get("RepoTags") or ()),
+            tuple(data.get("RepoDigests") or ()),
+            config.get("Labels") or {},
+            tuple((data.get("RootFS") or {}).get("Layers") or ()),
+            int(data.get("Size") or 0),
+            data.get("Created") or "",
+        )
+
+
+@dataclass
+class Engine:
+    """One engine. Every failure of the engine itself is ``InfraError``, never an absent image."""
+
+    at: Endpoint
+    _client: Any = field(default=None, repr=False)
+
+    def image(self, name: str) -> Image | None:
+        """The image called ``name``, or None where the engine surely has none."""
+        if self.at.host.startswith("unix://") and self._client is None:
+            status, body = self._ask(f"/images/{quote(name, safe='/:@')}/json")
+            if status == NOT_FOUND:
+                return None
+            if status != http.client.OK:
+                raise _broken(self.at, f"status {status} for image {name}: {body[:200]!r}")
+            return Image.of(json.loads(body))
+        with self._talking() as client:
+            try:
+                return Image.of(client.api.inspect_image(name))
+            except self._errors().ImageNotFound:
+                return None
+
+    def _ask(self, path: str) -> tuple[int, bytes]:
+        connection = _UnixConnection(self.at.host.removeprefix("unix://"))
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise _silent(self.at, error) from None
+        finally:
+            connection.close()
+
+    def info(self) -> Mapping[str, Any]:
+        """``docker info`` as the API gives it."""
+        with self._talking() as client:
+            return dict(client.info())
+
+    def version(self) -> Mapping[str, Any]:
+        """``docker version`` of the server."""
+        with self._talking() as client:
+            return dict(client.version())
+
+    def tag(self, name: str, new: str) -> None:
+        """Give the image ``name`` the further name ``new``."""
+        with self._talking() as client:
+            repository, _, tag = new.rpartition(":")
+            client.api.tag(name, repository, tag, force=True)
+
+    def untag(self, name: str) -> None:
+        """Take the name away; layers go when no other name holds them. No error where it is gone already."""
+        with self._talking() as client:
+            try:
+                client.api.remove_image(name, noprune=False)
+            except self._errors().ImageNotFound:
+                return
+
+    def history(self, name: str) -> tuple[tuple[int, str], ...]:
+        """Layers as (bytes, what made it), newest first."""
+        with self._talking() as client:
+            return tuple((row["Size"], row["CreatedBy"]) for row in client.api.history(name))
+
+    def bring_in(self, archive: Iterator[bytes], name: str) -> Image:
+        """``docker import``: a root image from a tar stream."""
+        repository, _, tag = name.rpartition(":")
+        with self._talking() as client:
+            text = client.api.import_image_from_stream(archive, repository=repository, tag=tag)
+            self._drain(json.loads(line) for line in text.splitlines() if line)
+        image = self.image(name)
+        if image is None:
+            raise _broken(self.at, f"import of {name} ended well but the image is not there")
+        return image
+
+    def pull(self, name: str, platform: str) -> Image:
+        """Pull ``name``; an error inside the stream is an error, an older local image is no success."""
+        with self._talking() as client:
+            self._drain(client.api.pull(name, stream=True, decode=True, platform=platform))
+        image = self.image(name)
+        if image is None:
+            raise _broken(self.at, f"pull of {name} ended well but the image is not there")
+        return image
+
+    def push(self, name: str) -> str:
+        """Push ``name`` (``repository:tag``); gives the digest the registry reported."""
+        repository, _, tag = name.rpartition(":")
+        with self._talking() as client:
+            records = client.api.push(repository, tag, stream=True, decode=True)
+            digest = next((row["aux"]["Digest"] for row in self._drain(records) if "Digest" in row.get("aux", {})), "")
+        if not digest:
+            hint = "the connection was cut; run the same command again"
+            raise InfraError("push", f"the push of {name} ended without a digest", hint=hint)
+        return str(digest)
+
+    def gateway(self) -> str:
+        """The address containers reach this host at on the engine's bridge; empty where there is no bridge."""
+        with self._talking() as client:
+            try:
+                settings = client.api.inspect_network("bridge")["IPAM"]["Config"]
+            except self._errors().NotFound:
+                return ""
+        return str(next((row["Gateway"] for row in settings if "Gateway" in row), ""))
+
+    def remove_container(self, name: str) -> None:
+        """Stop a container with patience, then remove it and its anonymous volumes. No error where it is gone."""
+        with self._talking() as client:
+            try:
+                client.api.stop(name, timeout=30)
+                client.api.remove_container(name, v=True, force=True)
+            except self._errors().NotFound:
+                return
+
+    def _drain(self, records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Read a progress stream to its end; raises on the error record that hides behind status 200."""
+        rows = []
+        for row in records:
+            if "error" in row or "errorDetail" in row:
+                detail = (row.get("errorDetail") or {}).get("message") or row.get("error")
+                raise InfraError("engine-stream", f"the engine reports: {detail}", hint=_stream_hint(str(detail)))
+            rows.append(row)
+        if not rows:
+            raise _broken(self.at, "the engine's answer was empty")
+        return rows
+
+    @contextmanager
+    def _talking(self) -> Iterator[Any]:
+        """The SDK's client, its failures turned into ours."""
+        import docker
+        import requests
+
+        try:
+            if self._client is None:
+                self._client = self._connect()
+            yield self._client
+        except docker.errors.APIError as error:
+            raise _broken(self.at, str(error.explanation or error)) from None
+        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            raise _silent(self.at, error) from None
+
+    def _connect(self) -> Any:
+        import docker
+
+        if self.at.context:
+            context = docker.ContextAPI.get_context(self.at.context)
+            return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig, timeout=60)
+        if self.at.source == "DOCKER_HOST":
+            return docker.from_env(timeout=60)
+        return docker.DockerClient(base_url=self.at.host, timeout=60)
+
+    @staticmethod
+    def _errors() -> Any:
+        import docker.errors
+
+        return docker.errors
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the engine's socket."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _silent(at: Endpoint, error: BaseException) -> InfraError:
+    message = f"no Docker Engine answers at {at.host} (from {at.source}): {_reason(error)}"
+    denied = isinstance(error, PermissionError) or "Permission denied" in str(error)
+    hint = (
+        "join the group docker (newgrp docker) or use root"
+        if denied
+        else "run inv doctor, or ./ci/bootstrap to get one"
+    )
+    return InfraError("no-engine", message, hint=hint)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
+
+
+def _broken(at: Endpoint, what: str) -> InfraError:
+    return InfraError("engine", f"the engine at {at.host} failed: {what}", hint="run inv doctor; see the engine's log")
+
+
+def _stream_hint(detail: str) -> str:
+    if "no space left" in detail.lower():
+        return "free disk space: docker system df, then docker image prune"
+    return "the registry or the network is at fault; run the same command again, or inv doctor"

@@ -1,0 +1,148 @@
+"""Files: reading, writing whole or not at all, hashing, and the folder this host keeps for us."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ..errors import ConfigError, InfraError
+
+
+def package_data(installed: str, checkout: str) -> Path:
+    """A data folder of the package: ``installed`` inside the wheel, ``checkout`` beside ``ci`` in a clone."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / installed
+    return inside if inside.is_dir() else package.parent / checkout
+
+
+def read_text(path: Path) -> str:
+    """The text of ``path``; a missing or unreadable file is the caller's mistake."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError("no-file", f"there is no file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("unreadable-file", f"cannot read {path}: {error}") from None
+
+
+@contextmanager
+def disk_errors(doing: str) -> Iterator[None]:
+    """Turn a full disk or a refused write into the world's fault, with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        hint = "free space (docker system df; inv reap) or set ROCM_CI_STATE to a folder on another disk"
+        raise InfraError("disk", f"{doing}: {error.strerror or error}", hint=hint) from None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write ``path`` so that a reader sees the old bytes or all the new ones, even after a power cut."""
+    with disk_errors(f"cannot write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON, whole or not at all."""
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in ``path``, or None when it is missing or was cut short by a crash."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a path holds: ``mode`` is 0644, 0755 or link; ``sha256`` is of the bytes, or of a link's target."""
+
+    mode: str
+    sha256: str
+    data: bytes
+
+
+def content(path: Path) -> Content:
+    """Read one file or link as an identity sees it: bytes and the executable bit, nothing else."""
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        data = os.fsencode(path.readlink())
+        return Content("link", hashlib.sha256(data).hexdigest(), data)
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError("not-a-file", f"{path} is neither a file nor a link", hint="remove it or ignore it")
+    data = path.read_bytes()
+    mode = "0755" if status.st_mode & stat.S_IXUSR else "0644"
+    return Content(mode, hashlib.sha256(data).hexdigest(), data)
+
+
+def state(setting: str) -> Path:
+    """The folder of this host, shared by all checkouts and users, made on first use."""
+    path = Path(setting)
+    with disk_errors(f"cannot make the state folder {path}"):
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o1777)
+    return path
+
+
+def walk(root: Path) -> tuple[str, ...]:
+    """All files and links below ``root``, relative and sorted; for trees that git does not know."""
+    found = []
+    for folder, names, leaves in os.walk(root):
+        names[:] = [name for name in names if name not in {".git", "__pycache__"}]
+        links = [name for name in names if (Path(folder) / name).is_symlink()]
+        found += [os.path.relpath(os.path.join(folder, name), root) for name in (*leaves, *links)]  # noqa: PTH118
+    return tuple(sorted(found))
+
+
+def write_secret(path: Path, value: str) -> None:
+    """Write a value only this user may read."""
+    with disk_errors(f"cannot write {path}"):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as stream:
+            stream.write(value)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of ours; no error where it is gone."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+class LineLog:
+    """A file that takes lines as they come. A full disk ends the log, never the run that it records."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream = path.open("w", encoding="utf-8")
+
+    def add(self, line: str) -> None:
+        """Append one line."""
+        with suppress(OSError):
+            self._stream.write(line + "\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        with suppress(OSError):
+            self._stream.close()

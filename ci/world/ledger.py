@@ -1,0 +1,141 @@
+"""The ledger: what a run makes, written down before it is made, so that a crash leaves nothing unknown.
+
+One folder per run below ``<state>/runs``, owned by the user who runs it.  ``owner.json``
+names the process; ``ledger.jsonl`` has one line per thing.  A run whose process is gone
+is over, whatever its last line says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import ConfigError
+from . import files
+
+VERSION = 1
+"""Version of the ledger's files: the one before is read, a newer one is refused and left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """Something that must not outlive its run: ``kind`` image, container or folder, and its name."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process that cannot be mistaken for another one with the same number."""
+
+    pid: int
+    started: int
+    boot: str
+
+    @classmethod
+    def me(cls) -> Owner:
+        """This process."""
+        return cls(os.getpid(), _start_time(os.getpid()), _boot_id())
+
+    @property
+    def alive(self) -> bool:
+        """Whether that very process still runs."""
+        return self.boot == _boot_id() and self.started == _start_time(self.pid) != 0
+
+
+class Ledger:
+    """The ledger of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def begin(cls, state: Path, run: str, verb: str) -> Ledger:
+        """Open the ledger of a new run."""
+        runs = state / "runs"
+        with files.disk_errors(f"cannot make {runs / run}"):
+            if not runs.is_dir():
+                runs.mkdir(parents=True, exist_ok=True)
+                runs.chmod(0o1777)
+            (runs / run).mkdir(mode=0o755)
+        files.write_json(runs / run / "owner.json", {"version": VERSION, "verb": verb, **asdict(Owner.me())})
+        return cls(runs / run)
+
+    def will_make(self, kind: str, name: str) -> Thing:
+        """Write down a thing before it is made."""
+        thing = Thing(kind, name)
+        self._append({"will": asdict(thing)})
+        return thing
+
+    def gone(self, thing: Thing) -> None:
+        """Write down that a thing was removed, or handed over to live on."""
+        self._append({"gone": asdict(thing)})
+
+    def end(self) -> None:
+        """Close the run; what is still open stays visible to ``reap``."""
+        with suppress(FileNotFoundError):
+            (self.folder / "owner.json").unlink()
+
+    def _append(self, record: object) -> None:
+        with files.disk_errors(f"cannot write the ledger in {self.folder}"), self._file.open("a") as stream:
+            stream.write(json.dumps(record) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "ledger.jsonl"
+
+    @property
+    def owner(self) -> Owner | None:
+        """The process that runs it; None once the run has ended in order."""
+        data = files.read_json(self.folder / "owner.json")
+        if data is None:
+            return None
+        if data.get("version", 0) > VERSION:
+            hint = "use the newer rocm-ci that wrote it, or wait for its run to end"
+            raise ConfigError("newer-ledger", f"{self.folder} was written by a newer version", hint=hint)
+        return Owner(data["pid"], data["started"], data["boot"])
+
+    def open_things(self) -> tuple[Thing, ...]:
+        """What was written down and not removed; a line cut short by a crash was never acted on."""
+        things: dict[Thing, None] = {}
+        if not self._file.is_file():
+            return ()
+        for line in self._file.read_text().splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if "will" in record:
+                things[Thing(**record["will"])] = None
+            else:
+                things.pop(Thing(**record["gone"]), None)
+        return tuple(things)
+
+
+def abandoned(state: Path) -> Iterator[Ledger]:
+    """The ledgers of runs that are over and have something left, oldest first."""
+    for folder in sorted((state / "runs").glob("*")):
+        ledger = Ledger(folder)
+        owner = ledger.owner
+        if (owner is None or not owner.alive) and ledger.open_things():
+            yield ledger
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _start_time(pid: int) -> int:
+    """The start of process ``pid`` in clock ticks since boot; 0 when there is none, or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] == "Z" else int(fields[19])

@@ -1,0 +1,33 @@
+"""One builder per thing and host: file locks that vanish with their process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import files
+
+
+@contextmanager
+def exclusive(state: Path, name: str, say: Callable[[str], None]) -> Iterator[bool]:
+    """Hold the lock ``name``; gives True when another process had it and we waited."""
+    folder = state / "locks"
+    with files.disk_errors(f"cannot make {folder}"):
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o1777)
+        handle = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        waited = False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = True
+            say(f"another run on this host works on {name[:20]}; waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield waited
+    finally:
+        os.close(handle)

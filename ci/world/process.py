@@ -1,0 +1,225 @@
+"""The one way a program is started: argument list, own group, streamed, bounded, stopped in steps.
+
+Signals end in ``Interrupted`` (see ``listen``).  A running child is then taken down a
+ladder, SIGINT → SIGTERM → SIGKILL, with time to clean up on each rung, because a
+killed builder or GPU process leaves a dirty node behind.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shlex
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from ..errors import DeadlineError, InfraError, Interrupted
+from .clock import Clock, SystemClock
+
+Lines = Callable[[str, str], None]
+"""Called with ``stdout`` or ``stderr`` and one line without its end."""
+
+LADDER = ((signal.SIGINT, 10.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
+"""Signal, and seconds to wait for the child to end after it."""
+
+_TAIL = 200
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to start. ``deadline`` and ``inactivity`` are seconds, None for no limit; stdin is closed."""
+
+    argv: tuple[str, ...]
+    cwd: Path | None = None
+    env: Mapping[str, str] | None = None
+    deadline: float | None = None
+    inactivity: float | None = None
+
+    def __str__(self) -> str:
+        return shlex.join(self.argv)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How it ended: the exit code (negative for a signal) and what it wrote."""
+
+    command: Command
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        """Exit code 0."""
+        return self.code == 0
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines it wrote, errors preferred: evidence for a message."""
+        return "\n".join((self.stderr or self.stdout).strip().splitlines()[-lines:])
+
+
+Run = Callable[..., Finished]
+"""The seam ``run(command, on_line=None)``: the real one below, the fake in ``fakes``."""
+
+
+def run(command: Command, on_line: Lines | None = None, clock: Clock | None = None) -> Finished:
+    """Start ``command`` and wait for its end.
+
+    With ``on_line`` every line is handed on as it comes and only the last 200 of each
+    stream are kept.  Raises ``InfraError`` when the program is not there, ``DeadlineError``
+    past a limit and ``Interrupted`` on a signal, the child's whole group ended first.
+    """
+    with started(command) as child:
+        pump = _Pump(child, on_line, clock or SystemClock())
+        try:
+            pump.until_end(command)
+        except BaseException:
+            stop(child)
+            raise
+        return Finished(command, child.wait(), pump.text("stdout"), pump.text("stderr"))
+
+
+@contextmanager
+def started(command: Command) -> Iterator[subprocess.Popen[bytes]]:
+    """The child in a group of its own that dies with us, pipes closed on the way out."""
+    _libc()  # loaded here, so that the child does nothing but one system call before exec
+    try:
+        child = subprocess.Popen(
+            command.argv,
+            cwd=command.cwd,
+            env=None if command.env is None else dict(command.env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            process_group=0,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, see above
+        )
+    except FileNotFoundError:
+        name = command.argv[0]
+        hint = f"install {name}, or run ci/bootstrap"
+        raise InfraError("no-program", f"{name} is not installed or not on PATH", hint=hint) from None
+    except PermissionError as error:
+        raise InfraError("no-program", f"cannot start {command.argv[0]}: {error.strerror}") from None
+    with child:
+        yield child
+
+
+def stop(child: subprocess.Popen[bytes]) -> None:
+    """Take the child's whole group down the ladder; returns once the leader has ended."""
+    for number, patience in LADDER:
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            child.wait(timeout=patience)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    with suppress(ProcessLookupError, PermissionError):  # what the leader left behind
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+class _Pump:
+    """Reads both streams to their end, line by line."""
+
+    def __init__(self, child: subprocess.Popen[bytes], on_line: Lines | None, clock: Clock) -> None:
+        self._child = child
+        self._on_line = on_line
+        self._clock = clock
+        limit = _TAIL if on_line else None
+        self._kept: dict[str, deque[str]] = {"stdout": deque(maxlen=limit), "stderr": deque(maxlen=limit)}
+        self._rest = {"stdout": b"", "stderr": b""}
+
+    def text(self, name: str) -> str:
+        return "".join(line + "\n" for line in self._kept[name])
+
+    def until_end(self, command: Command) -> None:
+        begun = heard = self._clock.monotonic()
+        with selectors.DefaultSelector() as selector:
+            for name in self._kept:
+                stream: IO[bytes] | None = getattr(self._child, name)
+                if stream is not None:
+                    selector.register(stream, selectors.EVENT_READ, name)
+            while selector.get_map():
+                for key, _ in selector.select(timeout=0.5):
+                    heard = self._clock.monotonic()
+                    self._read(selector, key)
+                self._check_limits(command, begun, heard)
+        self._wait(command, begun)
+
+    def _wait(self, command: Command, begun: float) -> None:
+        """A child that closed its pipes may still run; the deadline holds for it too."""
+        while True:
+            try:
+                self._child.wait(timeout=0.5)
+                return
+            except subprocess.TimeoutExpired:
+                self._check_limits(command, begun, self._clock.monotonic())
+
+    def _read(self, selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+        data = os.read(key.fd, 65536)
+        name: str = key.data
+        if not data:
+            selector.unregister(key.fileobj)
+            if self._rest[name]:
+                self._line(name, self._rest[name])
+            return
+        *lines, self._rest[name] = (self._rest[name] + data).split(b"\n")
+        for line in lines:
+            self._line(name, line)
+
+    def _line(self, name: str, raw: bytes) -> None:
+        line = raw.decode("utf-8", "replace").rstrip("\r")
+        self._kept[name].append(line)
+        if self._on_line:
+            self._on_line(name, line)
+
+    def _check_limits(self, command: Command, begun: float, heard: float) -> None:
+        now = self._clock.monotonic()
+        if command.deadline is not None and now - begun > command.deadline:
+            raise DeadlineError(
+                "deadline", f"{command.argv[0]} ran longer than {command.deadline:g} s", context=str(command)
+            )
+        if command.inactivity is not None and now - heard > command.inactivity:
+            message = f"{command.argv[0]} was silent for {command.inactivity:g} s"
+            raise DeadlineError("inactivity", message, context=str(command))
+
+
+def die_with_parent() -> None:
+    """Ask the kernel for a SIGTERM to this process when its parent dies, however that happens."""
+    _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+@cache
+def _libc() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None)
+
+
+@contextmanager
+def listen() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into ``Interrupted``; more of them do not disturb the clean-up."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def handler(number: int, _frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(number, hint="run the same command again; finished work is kept")
+
+    before = [signal.signal(number, handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, old in zip(numbers, before, strict=True):
+            signal.signal(number, old)

@@ -1,0 +1,89 @@
+"""Make a model folder that vLLM can serve, without a network and without weights.
+
+It runs inside the image under test, so it imports nothing but what that image has:
+
+    python tiny_model.py /tmp/tiny && vllm serve /tmp/tiny --dtype float32 --load-format dummy
+
+Byte-level tokenizer (every text has tokens), two layers, head size 64 (vLLM for CPU
+refuses 16).  The folder appears whole or not at all; an existing one is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+SPECIAL = ("<unk>", "<s>", "</s>")
+MAX_LENGTH = 1024
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer with one token per byte and no merges."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate((*SPECIAL, *alphabet))}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=SPECIAL[0]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token=SPECIAL[0],
+        bos_token=SPECIAL[1],
+        eos_token=SPECIAL[2],
+        model_max_length=MAX_LENGTH,
+    )
+
+
+def tiny_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    """The smallest Llama that vLLM for CPU accepts."""
+    return LlamaConfig(
+        architectures=["LlamaForCausalLM"],
+        vocab_size=len(tokenizer),
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=MAX_LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=False,
+        dtype="float32",
+    )
+
+
+def make(folder: Path) -> None:
+    """Write configuration and tokenizer to ``folder``; FileExistsError if there is one."""
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists; name a new folder or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        whole = Path(scratch) / "model"
+        tokenizer = byte_tokenizer()
+        tokenizer.save_pretrained(whole)
+        tiny_config(tokenizer).save_pretrained(whole)
+        whole.rename(folder)
+
+
+def main(argv: list[str]) -> int:
+    """Make the folder and print its path; 2 if it exists."""
+    parser = argparse.ArgumentParser(description="Make a model folder for vLLM without weights.")
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args(argv).folder
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        make(folder)
+    except FileExistsError as error:
+        print(f"tiny_model.py: {error}", file=sys.stderr)
+        return 2
+    print(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
