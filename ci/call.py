@@ -1,4 +1,4 @@
-"""One call of a verb: its options, where its output goes, and what it answers.
+"""One call of a verb: its options and where its output goes.
 
 Results go to stdout, as text or as one JSON document; progress and logs go to stderr.
 """
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .errors import ConfigError, Outcome
+from .answer import Answer
+from .errors import ConfigError
 from .settings import Settings, capture
 
 if TYPE_CHECKING:
@@ -31,15 +32,6 @@ class Option:
     def flag(self) -> str:
         """As typed: ``--nic-backend``."""
         return "--" + self.name
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a verb has to say: text for people, a document for programs."""
-
-    outcome: Outcome
-    text: str
-    document: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

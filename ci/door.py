@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from .call import Answer, Call, Verb
+from .answer import Answer
+from .call import Call, Verb
 from .errors import CiError, InternalError, Outcome, Problem
 from .world.process import listen
 

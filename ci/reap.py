@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .call import Answer
+from .answer import Answer
 from .errors import CiError, Outcome, Problem, worst
 from .settings import Settings
 from .world import files
@@ -39,7 +39,7 @@ def _remove(thing: Thing, ledger: Ledger, engine: Engine) -> str | None:
         elif thing.kind == "container":
             engine.remove_container(thing.name)
         else:
-            files.remove_folder(Path(thing.name))
+            files.remove(Path(thing.name))
             if Path(thing.name).exists():
                 return "could not be removed; try as its owner or as root"
         ledger.gone(thing)

@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .call import Answer, Call, Option, Verb
+from .answer import Answer
+from .call import Call, Option, Verb
 from .errors import CiError, ConfigError
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def _build(call: Call, goal: str) -> Answer:
     try:
         performance.run((goal,))
     except CiError as error:
-        runs.show_failure(call, performance, error)
+        call.console.say(runs.failure(call.verb.name, performance, error))
         raise
-    return runs.answer(call, performance)
+    return runs.answer(call.verb.name, performance)
 
 
 def _say_notices(call: Call, work: Workspace) -> None:

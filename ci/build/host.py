@@ -17,14 +17,6 @@ from urllib.parse import urlsplit
 from ..settings import Settings
 from ..world import host, wheelhouse
 
-_APT_KEYS = (
-    "Acquire::Check-Valid-Until",
-    "Acquire::Check-Date",
-    "Acquire::ForceIPv4",
-    "Acquire::Retries",
-    "Acquire::http::Proxy",
-    "Acquire::https::Proxy",
-)
 _PIP_KEYS = ("index-url", "extra-index-url", "find-links", "trusted-host", "no-index", "timeout", "retries")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _JOB_MEMORY = 2 * 1024**3
@@ -47,7 +39,7 @@ def network(settings: Settings, gateway: Callable[[], str]) -> Iterator[Network]
         notices: list[str] = []
         if bundle := host.ca_bundle(settings):
             secrets["ca"] = bundle
-        if apt := host.apt_options(_APT_KEYS):
+        if apt := host.apt_options(host.APT_KEYS):
             secrets["apt_conf"] = "".join(f'{key} "{value}";\n' for key, value in apt.items())
         for name in _PROXIES:
             if value := settings.host(name) or settings.host(name.upper()):

@@ -179,7 +179,7 @@ class Performance:
             self._measure(tier, result)
         finally:
             for thing in (secrets_thing, context_thing):
-                files.remove_folder(Path(thing.name))
+                files.remove(Path(thing.name))
                 self.ledger.gone(thing)
             work.engine.untag(name)
             self.ledger.gone(image_thing)

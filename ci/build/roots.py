@@ -7,10 +7,8 @@ ours per epoch, so that it moves when the lock's epoch moves and never in betwee
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..errors import CiError, InfraError
 from ..names import Place
@@ -21,6 +19,10 @@ from ..world.ledger import Ledger
 from ..world.process import Command, Run, run
 
 REPOSITORY = "rocm-ci/root"
+_TIME = "315532800"
+"""1980-01-01: the newest time a file of a root may carry, so that the day it was made does not count."""
+_HOOKS = ("--customize-hook=rm -f $1/etc/hostname $1/etc/resolv.conf $1/etc/machine-id",)
+"""What belongs to the host it was made on goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,47 +98,21 @@ def _pull(engine: Engine, source: str, platform: str, say: Callable[[str], None]
 
 
 def _from_packages(root: Root, name: str, engine: Engine, ledger: Ledger, start: Run) -> Image:
-    """A minimal Debian made by debootstrap, imported without what differs from one run to the next."""
-    debootstrap = host.require("debootstrap", f"to make root image {root.name} where no registry answers")
-    if not host.is_root():
-        hint = f"run as root once, or docker pull {root.image} where a registry answers"
-        raise InfraError("needs-root", f"making root image {root.name} from packages needs root", hint=hint)
-    tree = ledger.folder / f"root-{root.name}"
-    thing = ledger.will_make("folder", str(tree))
-    argv = [debootstrap, "--variant=minbase", root.debian, str(tree)]
-    if mirror := host.mirror():
-        argv.append(mirror)
-    done = start(Command(tuple(argv), inactivity=300))
-    if not done.ok:
-        hint = "check the package mirror of this host (apt-get update); its log is debootstrap/debootstrap.log there"
-        raise InfraError("debootstrap", f"Debian {root.debian} could not be fetched", context=done.tail(), hint=hint)
-    _strip(tree)
-    image = engine.bring_in(_archive(tree, start), name)
-    shutil.rmtree(tree)
-    ledger.gone(thing)
-    return image
-
-
-def _strip(tree: Path) -> None:
-    """Remove caches, logs and what belongs to one host."""
-    for pattern in ("var/cache/apt/archives/*.deb", "var/lib/apt/lists/*", "var/log/*", "var/cache/apt/*.bin"):
-        for path in tree.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for name in ("etc/machine-id", "etc/hostname", "etc/resolv.conf"):
-        if (tree / name).exists():
-            (tree / name).write_text("")
-
-
-def _archive(tree: Path, start: Run) -> Iterator[bytes]:
-    """The tree as a tar stream, members sorted."""
-    archive = tree.with_suffix(".tar")
-    argv = ("tar", "--sort=name", "--numeric-owner", "--xattrs", "-C", str(tree), "-cf", str(archive), ".")
-    done = start(Command(argv))
-    if not done.ok:
-        raise InfraError("tar", f"cannot archive {tree}", context=done.tail(), hint="is the disk full? df -h")
+    """A minimal Debian made by mmdebstrap: equal package versions give equal bytes, on any host."""
+    program = host.require("mmdebstrap", f"to make root image {root.name} where no registry answers")
+    archive = ledger.folder / f"root-{root.name}.tar"
+    thing = ledger.will_make("file", str(archive))
+    options = [f'--aptopt={key} "{value}"' for key, value in host.apt_options(host.APT_KEYS).items()]
+    mirror = [found] if (found := host.mirror()) else []
+    argv = (program, "--quiet", "--variant=minbase", *options, *_HOOKS, root.debian, str(archive), *mirror)
+    env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SOURCE_DATE_EPOCH": _TIME}
     try:
-        with archive.open("rb") as stream, files.disk_errors(f"cannot read {archive}"):
-            while block := stream.read(1 << 20):
-                yield block
+        done = start(Command(argv, env=env, inactivity=600))
+        if not done.ok:
+            hint = "check this host's package mirror (apt-get update); on Ubuntu install debian-archive-keyring"
+            message = f"Debian {root.debian} could not be made from packages"
+            raise InfraError("mmdebstrap", message, context=done.tail(), hint=hint)
+        return engine.bring_in(files.blocks(archive), name)
     finally:
-        archive.unlink()
+        archive.unlink(missing_ok=True)
+        ledger.gone(thing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..build.workspace import Workspace
-from ..call import Answer
+from ..answer import Answer
 from ..errors import Outcome
 from ..settings import HOST_NAMES, KNOWN, Setting
 

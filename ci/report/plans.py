@@ -7,7 +7,7 @@ from typing import Any
 
 from ..build.explain import Explanation
 from ..build.plan import Plan, TierPlan
-from ..call import Answer
+from ..answer import Answer
 from ..errors import Outcome
 from ..identity import Change
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
+from ..answer import Answer
 from ..build.perform import Performance, TierResult
-from ..call import Answer, Call
 from ..errors import CiError, Outcome
 from . import summary
 from .summary import RunReport, TierReport
@@ -15,28 +15,26 @@ _NEXT = {"base": "inv build-ci-base", "ci-base": "inv build-test", "test": "nox 
 """What a person usually does after a tier is there."""
 
 
-def answer(call: Call, performance: Performance) -> Answer:
+def answer(verb: str, performance: Performance) -> Answer:
     """A run in which every tier ended well."""
-    report = _report(call, performance, None)
-    return Answer(Outcome.OK, summary.text(report, width=_width()), _document(call, performance, Outcome.OK))
+    report = _report(verb, performance, None)
+    return Answer(Outcome.OK, summary.text(report, width=_width()), _document(verb, performance, Outcome.OK))
 
 
-def show_failure(call: Call, performance: Performance, error: CiError) -> None:
-    """Say on stderr how a failed run ended: the failing stage first, then what was finished before it."""
-    report = _report(call, performance, error)
-    if report.tiers:
-        call.console.say(summary.text(report, width=_width()))
+def failure(verb: str, performance: Performance, error: CiError) -> str:
+    """How a failed run ended: the failing stage first, then what was finished before it."""
+    return summary.text(_report(verb, performance, error), width=_width())
 
 
 def _width() -> int:
     return shutil.get_terminal_size().columns
 
 
-def _report(call: Call, performance: Performance, error: CiError | None) -> RunReport:
+def _report(verb: str, performance: Performance, error: CiError | None) -> RunReport:
     work = performance.workspace
     goal = performance.results[-1].tier if performance.results else ""
     return RunReport(
-        verb=call.verb.name,
+        verb=verb,
         stack=work.stack.name,
         outcome=error.outcome if error else Outcome.OK,
         tiers=tuple(_tier(result) for result in performance.results),
@@ -65,10 +63,10 @@ def _tier(result: TierResult) -> TierReport:
     )
 
 
-def _document(call: Call, performance: Performance, outcome: Outcome) -> dict[str, Any]:
+def _document(verb: str, performance: Performance, outcome: Outcome) -> dict[str, Any]:
     return {
         "schema": 1,
-        "verb": call.verb.name,
+        "verb": verb,
         "outcome": outcome,
         "stack": performance.workspace.stack.name,
         "run_folder": str(performance.ledger.folder),

@@ -7,6 +7,7 @@ then the cause and the next command, and only then the table.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from textwrap import wrap
 
@@ -136,12 +137,23 @@ def _problem_lines(report: RunReport) -> list[str]:
 
 
 def _table(tiers: tuple[TierReport, ...], width: int) -> list[str]:
-    """One glance per tier: ``reuse  TAG  DIGEST  (nothing changed)``; short names where the full do not fit."""
-    lines = _aligned([(t.decision, t.tag, t.digest or "(no image)", f"({_remark(t)})") for t in tiers])
-    if all(len(line) <= width for line in lines):
-        return lines
-    rows = [(t.decision, _short(t.tag), _short(t.digest) or "(no image)", f"({_remark(t)})") for t in tiers]
-    return _aligned(rows)
+    """One glance per tier: ``reuse  TAG  DIGEST  (nothing changed)``; the names as long as they fit."""
+    lines: list[str] = []
+    for shorten in (str, _short, _shortest):
+        lines = _aligned([_glance(tier, shorten) for tier in tiers])
+        if all(len(line) <= width for line in lines):
+            break
+    return lines
+
+
+def _glance(tier: TierReport, shorten: Callable[[str], str]) -> tuple[str, str, str, str]:
+    return tier.decision, shorten(tier.tag), _short_digest(tier, shorten), f"({_remark(tier)})"
+
+
+def _short_digest(tier: TierReport, shorten: Callable[[str], str]) -> str:
+    if not tier.digest:
+        return "(no image)"
+    return tier.digest if shorten is str else _short(tier.digest)
 
 
 def _aligned(rows: list[tuple[str, str, str, str]]) -> list[str]:
@@ -152,6 +164,11 @@ def _aligned(rows: list[tuple[str, str, str, str]]) -> list[str]:
 def _short(name: str) -> str:
     """Cut every run of 64 hex digits to its first 12."""
     return _HEX64.sub(r"\1...", name)
+
+
+def _shortest(tag: str) -> str:
+    """The tag alone, cut; the whole name stands below."""
+    return _short(tag.rpartition(":")[2])
 
 
 def _remark(tier: TierReport) -> str:
@@ -264,7 +281,7 @@ def _markdown_table(tiers: tuple[TierReport, ...]) -> str:
 def _markdown_details(tier: TierReport) -> str:
     cells: dict[str, list[str]] = {}
     for name, value in _rows(tier):
-        cells.setdefault(name, []).append(_md(value))
+        cells.setdefault(name, []).append(_md(value[:_WIDEST_LINE]))
     rows = "\n".join(f"| {name} | {'<br>'.join(values)} |" for name, values in cells.items())
     return (
         f"<details><summary>{_md(tier.tier)}: why, stages, layers</summary>\n\n"

@@ -124,9 +124,19 @@ def write_secret(path: Path, value: str) -> None:
             stream.write(value)
 
 
-def remove_folder(path: Path) -> None:
-    """Remove a folder of ours; no error where it is gone."""
-    shutil.rmtree(path, ignore_errors=True)
+def remove(path: Path) -> None:
+    """Remove a folder or file of ours; no error where it is gone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of a large file, piece by piece."""
+    with path.open("rb") as stream, disk_errors(f"cannot read {path}"):
+        while block := stream.read(1 << 20):
+            yield block
 
 
 class LineLog:

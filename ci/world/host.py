@@ -14,6 +14,16 @@ from .process import Command, run
 
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
+APT_KEYS = (
+    "Acquire::Check-Valid-Until",
+    "Acquire::Check-Date",
+    "Acquire::ForceIPv4",
+    "Acquire::Retries",
+    "Acquire::http::Proxy",
+    "Acquire::https::Proxy",
+)
+"""apt's options that say how packages arrive; the rest of its configuration is the host's own business."""
+
 
 def ca_bundle(settings: Settings) -> str:
     """The CA certificates this host trusts, PEM text; empty where there is no bundle."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from ...errors import ConfigError, Place, Problem
 from .expand import ExpandError
@@ -27,13 +27,12 @@ class Kind(Enum):
     SCRATCH = "scratch"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a base or a copied file comes from; ``name`` is a reference or a context, ``index`` a stage."""
+class Origin(NamedTuple):
+    """Where a base or a copied file comes from; ``name`` is a reference or a context, ``stage`` an index."""
 
     kind: Kind
     name: str = ""
-    index: int = -1
+    stage: int = -1
 
 
 class Graph:
@@ -76,9 +75,8 @@ class Graph:
         return self._stage(found) if found else self._outside(ref)
 
     def _check_base(self, stage: Stage, ref: str, platform: str | None) -> None:
-        names = " ".join(sorted(set(re.findall(r"\w+", stage.base)) & {a.name for a in self.dockerfile.global_args}))
         if not ref:
-            hint = f"Give {names or 'its ARG'} a default before the first FROM, or pass it."
+            hint = "Give its ARG a default before the first FROM, or pass it."
             self.problem(stage.line, "dockerfile-from-empty", f"{stage.text}: the base is empty", hint)
         if platform == "":
             self.problem(stage.line, "dockerfile-from-empty", f"{stage.text}: the platform is empty")
@@ -123,7 +121,7 @@ class Graph:
         """The ONBUILD instructions of the stage this one is built from."""
         base = self.bases[stage.index]
         if base.kind is Kind.STAGE:
-            for instruction in self.dockerfile.stages[base.index].instructions:
+            for instruction in self.dockerfile.stages[base.stage].instructions:
                 if instruction.trigger:
                     yield instruction.trigger
 
@@ -147,12 +145,12 @@ class Graph:
     def _parents(self, stage: Stage) -> Iterator[int]:
         base = self.bases[stage.index]
         if base.kind is Kind.STAGE:
-            yield base.index
+            yield base.stage
         for instruction in self.body(stage):
             for name, by_index in _froms(instruction):
                 origin = self.origin(name, stage, instruction.line, by_index=by_index)
                 if origin and origin.kind is Kind.STAGE:
-                    yield origin.index
+                    yield origin.stage
 
 
 def _froms(instruction: Instruction) -> Iterator[tuple[str, bool]]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .expand import SPACE, ExpandError, split_raw, split_words
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
-_FIRST_BLANK = re.compile(rf"[{SPACE}]+")
+_ANY_BLANK = re.compile(rf"[{SPACE}]+")
+_PLAIN = re.compile(r"[^\s'\"\\`]+")
 _HEREDOC = re.compile(r"(\d*)<<(-?)[\t\n\f\r ]*([^<]*)\Z")
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*\Z", re.ASCII)
 _DIRECTIVES = frozenset({"syntax", "escape", "check"})
@@ -29,8 +30,7 @@ class LexError(ValueError):
     """One instruction cannot be read; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heredoc:
+class Heredoc(NamedTuple):
     """An inline document: ``content`` byte for byte, ``expand`` unless its delimiter is quoted."""
 
     name: str
@@ -40,8 +40,7 @@ class Heredoc:
     descriptor: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One logical instruction; ``original`` is its text with the continuation lines joined."""
 
     keyword: str
@@ -55,8 +54,7 @@ class Node:
     trigger: Node | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lexed:
+class Lexed(NamedTuple):
     """All instructions of a file, its parser directives, and what could not be read: (line, why)."""
 
     syntax: str | None
@@ -134,8 +132,8 @@ class _Reader:
                 self.errors.append((self.start, str(error)))
                 continue
             heredocs = tuple(self._bodies(node))
-            trigger = node.trigger and replace(node.trigger, heredocs=heredocs)
-            yield replace(node, heredocs=heredocs, trigger=trigger, start=self.start, end=self.at)
+            trigger = node.trigger and node.trigger._replace(heredocs=heredocs)
+            yield node._replace(heredocs=heredocs, trigger=trigger, start=self.start, end=self.at)
 
     def _directive(self, line: str) -> None:
         if self.directives_done:
@@ -190,7 +188,7 @@ class _Reader:
                 if (mark.lstrip("\t") if heredoc.chomp else mark) == heredoc.name:
                     break
                 body.append(line)
-            yield replace(heredoc, content="".join(body))
+            yield heredoc._replace(content="".join(body))
 
 
 def _announced(line: str) -> list[Heredoc]:
@@ -222,22 +220,20 @@ def _node(line: str, escape: str) -> Node:
     keyword = parts[0]
     rest, flags = _split_flags(parts[1], escape) if len(parts) == 2 else ("", ())
     rest = rest.strip(SPACE)
-    node = Node(keyword, line, flags)
     name = keyword.upper()
     if name == "ONBUILD":
         trigger = _node(rest, escape) if rest else None
         words = (trigger.keyword, *trigger.words) if trigger else ()
-        return replace(node, words=words, trigger=trigger)
+        return Node(keyword, line, flags, words, trigger=trigger)
     if name == "HEALTHCHECK":
-        kind, _, command = _FIRST_BLANK.sub(" ", rest, count=1).partition(" ")
+        kind, _, command = _ANY_BLANK.sub(" ", rest, count=1).partition(" ")
         found = _json(command)
         tail = found if found is not None else ((command,) if command else ())
-        return replace(node, words=(kind, *tail) if kind else (), is_json=found is not None)
-    if name in _JSON_OR_TEXT | _JSON_OR_WORDS:
-        found = _json(rest)
-        if found is not None:
-            return replace(node, words=found, is_json=True)
-    return replace(node, words=_words(name, rest, escape))
+        return Node(keyword, line, flags, (kind, *tail) if kind else (), found is not None)
+    found = _json(rest) if name in _JSON_OR_TEXT or name in _JSON_OR_WORDS else None
+    if found is not None:
+        return Node(keyword, line, flags, found, True)
+    return Node(keyword, line, flags, _words(name, rest, escape))
 
 
 def _words(name: str, rest: str, escape: str) -> tuple[str, ...]:
@@ -294,6 +290,10 @@ def _flag_word(line: str, at: int, escape: str) -> tuple[int, str, bool]:
     quote = ""
     quoted = False
     while at < len(line):
+        if not quote and (plain := _PLAIN.match(line, at)):
+            out.append(plain[0])
+            at = plain.end()
+            continue
         char = line[at]
         if not quote and char in SPACE:
             break
@@ -312,6 +312,9 @@ def _flag_word(line: str, at: int, escape: str) -> tuple[int, str, bool]:
 
 def _quoted_words(rest: str, escape: str) -> Iterator[str]:
     """Words separated by blanks outside quotes; quotes and escapes stay in the words."""
+    if '"' not in rest and "'" not in rest and escape not in rest:
+        yield from filter(None, _ANY_BLANK.split(rest))
+        return
     word: list[str] = []
     quote = ""
     seen_quote = False

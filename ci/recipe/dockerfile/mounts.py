@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 TYPES = ("bind", "cache", "secret", "ssh", "tmpfs")
 _KEYS = frozenset(
@@ -22,8 +22,7 @@ class MountError(ValueError):
         self.known = known
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """One mount; ``source`` is raw (variables unexpanded), empty means the whole of ``origin``."""
 
     kind: str

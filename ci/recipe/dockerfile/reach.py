@@ -12,7 +12,7 @@ from .model import Dockerfile, Instruction, Stage
 from .mounts import parse_mount
 from .needs import FileNeed, ImageNeed, Reach, RemoteNeed
 from .refs import RefError, is_commit, parse_remote
-from .scope import Declared, GlobalScope, StageScope
+from .scope import Declared, GlobalScope, StageScope, platform_args
 
 
 def reach(
@@ -31,10 +31,7 @@ def reach(
     """
     stage = target_stage(dockerfile, target)
     default = dockerfile.stages[-1].name or "default"
-    try:
-        scope = GlobalScope.of(dockerfile, args, platform, target or default)
-    except ExpandError as error:
-        raise ConfigError("dockerfile-expansion", f"{dockerfile.file}, a global ARG: {error}") from None
+    scope = GlobalScope(dockerfile, args, platform_args(platform, target or default))
     graph = Graph(dockerfile, scope, contexts)
     walk = _Walk(graph, scope)
     for reached in graph.reached(stage):
@@ -77,7 +74,7 @@ class _Walk:
     def _base(self, stage: Stage) -> StageScope:
         base = self.graph.bases[stage.index]
         if base.kind is Kind.STAGE:
-            return self.scopes[base.index].child()
+            return self.scopes[base.stage].child()
         if base.kind is Kind.SCRATCH:
             return StageScope.scratch(self.outer)
         if base.kind is Kind.CONTEXT:

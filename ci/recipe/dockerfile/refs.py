@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from urllib.parse import parse_qs
+from typing import NamedTuple
 
 _SCHEME = re.compile(r"([a-zA-Z0-9]+)://")
 _SCP = re.compile(r"([a-zA-Z0-9-_]+)@([a-zA-Z0-9-.]+):(.*?)(?:\?(.*?))?(?:#(.*))?\Z", re.DOTALL)
@@ -16,8 +15,7 @@ class RefError(ValueError):
     """A URL that BuildKit would not fetch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(NamedTuple):
     """A source that is fetched; ``commit`` only where the URL itself pins one."""
 
     url: str
@@ -46,11 +44,9 @@ def parse_remote(word: str) -> Remote | None:
 
 
 def _commit(fragment: str, query: str) -> str | None:
-    asked = parse_qs(query)
-    for ref in (fragment.partition(":")[0], *(asked.get(key, [""])[0] for key in ("ref", "checksum", "commit"))):
-        if _COMMIT.match(ref):
-            return ref
-    return None
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    asked = [value for key, _, value in pairs if key in {"ref", "checksum", "commit"}]
+    return next((ref for ref in (fragment.partition(":")[0], *asked) if is_commit(ref)), None)
 
 
 def is_commit(text: str) -> bool:

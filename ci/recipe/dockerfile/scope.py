@@ -8,9 +8,10 @@ not in the Dockerfile: such a variable is *unknown*, never silently empty.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from .expand import Lookup, UnknownVariable, expand
+from ...errors import ConfigError, Place
+from .expand import ExpandError, Lookup, UnknownVariable, expand
 from .model import Arg, Dockerfile
 
 SCRATCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -34,8 +35,7 @@ def platform_args(platform: str, target: str) -> dict[str, str]:
     return args | {"TARGETSTAGE": target}
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(NamedTuple):
     """One ARG with the value it has in this build; ``known`` is false where only its text is."""
 
     name: str
@@ -43,24 +43,25 @@ class Declared:
     known: bool = True
 
 
-@dataclass(slots=True)
 class GlobalScope:
-    """The values FROM lines see, and which declared arguments each of them came from."""
+    """The values FROM lines see, and which declared arguments each of them came from.
 
-    escape: str
-    passed: Mapping[str, str]
-    values: dict[str, str]
-    declared: dict[str, str | None] = field(default_factory=dict)
-    uses: dict[str, frozenset[str]] = field(default_factory=dict)
+    Made by evaluating the ARGs before the first FROM; raises ``ConfigError`` for one
+    that cannot be expanded.
+    """
 
-    @classmethod
-    def of(cls, dockerfile: Dockerfile, passed: Mapping[str, str], platform: str, target: str) -> GlobalScope:
-        """Evaluate the ARGs before the first FROM; raises ``ExpandError``."""
-        builtin = platform_args(platform, target)
-        scope = cls(dockerfile.escape, passed, {key: passed.get(key, value) for key, value in builtin.items()})
+    def __init__(self, dockerfile: Dockerfile, passed: Mapping[str, str], builtin: Mapping[str, str]) -> None:
+        self.escape = dockerfile.escape
+        self.passed = passed
+        self.values = {name: passed.get(name, value) for name, value in builtin.items()}
+        self.declared: dict[str, str | None] = {}
+        self.uses: dict[str, frozenset[str]] = {}
         for arg in dockerfile.global_args:
-            scope._declare(arg)
-        return scope
+            try:
+                self._declare(arg)
+            except ExpandError as error:
+                place = Place(dockerfile.file, arg.line)
+                raise ConfigError("dockerfile-expansion", f"ARG {arg.name}: {error}", place=place) from None
 
     def _declare(self, arg: Arg) -> None:
         used: set[str] = set()
@@ -96,16 +97,16 @@ class GlobalScope:
         return found
 
 
-@dataclass(slots=True)
 class StageScope:
     """The variables of a stage so far; a value of ``None`` is set but cannot be known.
 
     ``complete`` says that nothing outside the Dockerfile can set more (FROM scratch).
     """
 
-    outer: GlobalScope
-    values: dict[str, str | None] = field(default_factory=dict)
-    complete: bool = False
+    def __init__(self, outer: GlobalScope, values: dict[str, str | None] | None = None, complete: bool = False) -> None:
+        self.outer = outer
+        self.values = values or {}
+        self.complete = complete
 
     @classmethod
     def scratch(cls, outer: GlobalScope) -> StageScope:

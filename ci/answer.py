@@ -1,0 +1,18 @@
+"""What a verb has to say when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Text for people, a document for programs."""
+
+    outcome: Outcome
+    text: str
+    document: Mapping[str, Any]
