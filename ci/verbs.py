@@ -116,7 +116,7 @@ def doctor(call: Call) -> Answer:
     """Check engine, builder, registry, disk, network settings, clock, git and GPUs; each finding with its remedy."""
     from . import doctor as clinic
 
-    return clinic.answer(call.settings, call.text("stack"))
+    return clinic.answer(call.settings)
 
 
 def reap(call: Call) -> Answer:

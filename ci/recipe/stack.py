@@ -68,6 +68,7 @@ class Stack:
     roots: Mapping[str, Root]
     tiers: Mapping[str, Tier]
     pins: Mapping[str, str]
+    disk_gb: int = 0
 
     def tier(self, name: str) -> Tier:
         """The tier called ``name``; raises ``ConfigError`` with a suggestion."""
@@ -197,6 +198,7 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
             for name, entry in data["tiers"].items()
         },
         pins=pins,
+        disk_gb=data.get("disk_gb", 0),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..build.workspace import Workspace
 from ..answer import Answer
+from ..build.workspace import Workspace
 from ..errors import Outcome
 from ..settings import HOST_NAMES, KNOWN, Setting
 
@@ -14,7 +14,7 @@ def answer(work: Workspace) -> Answer:
     rows += [Setting(arg.name, arg.value, arg.source) for arg in work.args.values]
     rows += [Setting(f"source {name}", str(tree.root), "tree") for name, tree in work.trees.items()]
     rows.append(Setting("engine", work.engine.at.host, work.engine.at.source))
-    hidden = {"PATH", "HOME", "USER", "TERM", "COLUMNS"}
+    hidden = {"PATH", "HOME", "USER", "TERM", "COLUMNS", "LANG", "LC_ALL", "LC_CTYPE"}
     environ = work.settings.environ
     rows += [
         Setting(name, environ[name], "environment") for name in HOST_NAMES if name in environ and name not in hidden

@@ -33,7 +33,7 @@ class Console:
 
     def __init__(
         self,
-        stream: TextIO,
+        stream: TextIO | None,
         *,
         interactive: bool,
         colour: bool,
@@ -42,7 +42,10 @@ class Console:
         clock: Clock,
         ticking: bool = True,
     ) -> None:
-        """``ticking`` False: no thread draws or beats, the caller calls ``Build.tick`` (tests do)."""
+        """``stream`` None: a process started without stderr.
+
+        ``ticking`` False: no thread draws or beats, the caller calls ``Build.tick`` (tests do).
+        """
         self._stream = QuietStream(stream, unicode)
         self._interactive, self._colour, self._unicode = interactive, colour, unicode
         self._folding, self._clock, self._ticking = folding, clock, ticking

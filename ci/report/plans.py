@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ..answer import Answer
 from ..build.explain import Explanation
 from ..build.plan import Plan, TierPlan
-from ..answer import Answer
 from ..errors import Outcome
 from ..identity import Change
 

@@ -172,7 +172,7 @@ def _shortest(tag: str) -> str:
 
 
 def _remark(tier: TierReport) -> str:
-    fixed = {"reuse": "nothing changed", "adopt": "built elsewhere first", "unknown": "could not tell"}
+    fixed = {"reuse": "nothing changed", "adopt": "built elsewhere", "unknown": "could not tell"}
     return fixed.get(tier.decision) or units.seconds(tier.seconds)
 
 

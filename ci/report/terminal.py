@@ -54,9 +54,9 @@ class QuietStream:
     The work must not fail because nobody listens.  It has just what rich needs of a file.
     """
 
-    def __init__(self, stream: TextIO, unicode: bool) -> None:
+    def __init__(self, stream: TextIO | None, unicode: bool) -> None:
         self._stream = stream
-        self._gone = False
+        self._gone = stream is None
         self.encoding = "utf-8" if unicode else "ascii"
 
     def write(self, text: str) -> int:
@@ -75,6 +75,8 @@ class QuietStream:
         return False
 
     def _try(self, text: str) -> None:
+        if self._stream is None:
+            return
         try:
             encoding = getattr(self._stream, "encoding", None) or "utf-8"
             limit = self.encoding if self.encoding == "ascii" else encoding

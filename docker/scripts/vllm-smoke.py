@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 import vllm
 from vllm.platforms import current_platform
@@ -14,7 +16,7 @@ def main() -> None:
     total = float(torch.ones(8, 8).matmul(torch.ones(8, 8)).sum())
     if total != 512.0:
         raise SystemExit(f"torch {torch.__version__} multiplies wrongly: 512.0 expected, {total} found")
-    print(f"vllm {vllm.__version__} on torch {torch.__version__}: ok")
+    sys.stdout.write(f"vllm {vllm.__version__} on torch {torch.__version__}: ok\n")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # type: ignore[import-not-found]
+from transformers import LlamaConfig, PreTrainedTokenizerFast  # type: ignore[import-not-found]
 
 SPECIAL = ("<unk>", "<s>", "</s>")
 MAX_LENGTH = 1024
@@ -79,9 +79,9 @@ def main(argv: list[str]) -> int:
     try:
         make(folder)
     except FileExistsError as error:
-        print(f"tiny_model.py: {error}", file=sys.stderr)
+        sys.stderr.write(f"tiny_model.py: {error}\n")
         return 2
-    print(folder)
+    sys.stdout.write(f"{folder}\n")
     return 0
 
 

@@ -53,7 +53,7 @@ def imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, int, str]]:
 
 
 def room(name: str) -> str:
-    return name.split(".")[0] if name else "__init__"
+    return name.split(".", maxsplit=1)[0] if name else "__init__"
 
 
 def resolve(module: str, path: Path, level: int, target: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci.recipe.dockerfile.grammar import FLAGS as all_flags
+from ci.recipe.dockerfile.grammar import FLAGS as KEYWORD_FLAGS
 from ci.recipe.dockerfile.lexer import Lexed, Node, lex, parse_heredoc
 
 AWKWARD = {
@@ -33,18 +33,18 @@ AWKWARD = {
     "flags over lines": "FROM a\nRUN --mount=type=cache,target=/a \\\n    --mount=type=cache,target=/b \\\n    x\n",
     "env": "FROM a\nENV a=b c=\"d e\" f='g h' i=j\\ k\nENV old value with spaces\nENV e=\nENV p=$PATH:/x\n",
     "label": 'FROM a\nLABEL a="b c" d=e \\\n  f=g\n',
-    "arg": "ARG A\nARG B=1 C=\"x y\" D\nFROM a\nARG E=''\nARG F=a\\\"b\n",
+    "arg": 'ARG A\nARG B=1 C="x y" D\nFROM a\nARG E=\'\'\nARG F=a\\"b\n',
     "onbuild": 'FROM a\nONBUILD RUN --mount=type=tmpfs,target=/x y z\nONBUILD COPY ["a", "b"]\n',
     "onbuild heredoc": "FROM a\nONBUILD COPY <<EOF /x\nhi\nEOF\nRUN y\n",
     "healthcheck": 'FROM a\nHEALTHCHECK --interval=5s CMD\tcurl x y\nHEALTHCHECK CMD ["a"]\nHEALTHCHECK NONE\n',
-    "rest": "FROM a\nEXPOSE 80 443/tcp\nUSER a:b\nWORKDIR /a b\nSTOPSIGNAL 9\nSHELL [\"a\"]\nMAINTAINER me\n",
+    "rest": 'FROM a\nEXPOSE 80 443/tcp\nUSER a:b\nWORKDIR /a b\nSTOPSIGNAL 9\nSHELL ["a"]\nMAINTAINER me\n',
     "heredoc": "FROM a\nRUN <<EOF\n# kept\n\n  x \\\nEOF\nCMD y\n",
     "heredoc crlf": "FROM a\r\nRUN <<EOF\r\nx\r\nEOF\r\nCMD y\r\n",
     "heredoc quoted": "FROM a\nRUN cat <<'E F' >x\n$A\nE F\nRUN <<\"B\"\nb\nB\n",
     "heredoc with tabs": "FROM a\nRUN <<-EOF\n\tx\n\t\tEOF\nCMD y\n",
-    "heredocs": "FROM a\nCOPY <<A <<\"B\" 5<<C /d/\n1\nA\n2\nB\n3\nC\nRUN y\n",
+    "heredocs": 'FROM a\nCOPY <<A <<"B" 5<<C /d/\n1\nA\n2\nB\n3\nC\nRUN y\n',
     "heredoc over lines": "FROM a\nRUN cat <<EOF \\\n  && y\nbody\nEOF\nCMD z\n",
-    "heredoc of one's own shell": "FROM a\nRUN sh -c \"cat <<EOF\"\nRUN cat <<<\"x\"\nRUN x $((1<<2))\n",
+    "heredoc of one's own shell": 'FROM a\nRUN sh -c "cat <<EOF"\nRUN cat <<<"x"\nRUN x $((1<<2))\n',
     "heredoc beside shell parameters": "FROM a\nRUN a=${X:=y} <<EOF\nx\nEOF\nRUN b=${X:0:2} c=${#A} <<Z\n",
     "heredoc hidden by bad quoting": "FROM a\nRUN echo it's <<EOF\nRUN x\n",
     "heredoc in json": 'FROM a\nRUN ["cat", "<<EOF"]\nRUN x\n',
@@ -84,7 +84,7 @@ def ours(lexed: Lexed) -> list[dict[str, object]]:
     ]
 
 
-KNOWN = set(all_flags)
+KNOWN = set(KEYWORD_FLAGS)
 
 
 def _inner(node: Node) -> Node:
@@ -114,10 +114,9 @@ def instructions(draw: st.DrawFn, escape: str) -> str:
     """One instruction of anything but sense; with a heredoc now and then."""
     keyword = draw(st.sampled_from(KEYWORDS))
     words = draw(st.lists(WORDS, min_size=1, max_size=4))
-    if escape == "\\":
-        words = draw(st.lists(FLAGS, max_size=2)) + words
-    else:  # in flags, the parser of the PyPI package knows no other escape character yet
-        words = [word.lstrip("-") or "a" for word in words]
+    # In flags, the parser of the PyPI package knows no other escape character yet.
+    flags = draw(st.lists(FLAGS, max_size=2)) if escape == "\\" else []
+    words = flags + [word if escape == "\\" else word.lstrip("-") or "a" for word in words]
     if keyword in {"ENV", "LABEL"}:
         words = [f"k{number}={word}" for number, word in enumerate(words)]
     body = ""
@@ -152,7 +151,9 @@ def test_generated_files_are_read_as_moby_reads_them(text: str) -> None:
 
 
 def test_directives_and_the_syntax_line() -> None:
-    assert lex("# syntax = docker/dockerfile:1@sha256:ab  \n# escape=`\nFROM a").syntax == "docker/dockerfile:1@sha256:ab"
+    assert (
+        lex("# syntax = docker/dockerfile:1@sha256:ab  \n# escape=`\nFROM a").syntax == "docker/dockerfile:1@sha256:ab"
+    )
     assert lex("#!/usr/bin/env x\n#syntax=y/z\nFROM a").syntax == "y/z"
     assert lex("# note\n#syntax=y/z\nFROM a").syntax is None
     assert lex("# escape=`\nFROM a").escape == "`"

@@ -15,7 +15,7 @@ from tests.unit.conftest import TouchedTheWorld
 
 def test_a_process_raises() -> None:
     with pytest.raises(TouchedTheWorld):
-        subprocess.run(["true"], check=False)
+        subprocess.run(["/bin/true"], check=False)
     with pytest.raises(TouchedTheWorld):
         run(Command(("true",)))
 

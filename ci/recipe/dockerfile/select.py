@@ -19,6 +19,8 @@ def select(need: FileNeed, paths: Sequence[str], *, named_only: Collection[str])
     ``ConfigError`` ``missing-source`` for a source that takes nothing: where a pattern
     stands beside other sources it may match nothing, as in ``COPY a.txt b*.lock ./``.
     """
+    if len(need.sources) == 1 and (only := tuple(_taken(need, need.sources[0], paths, named_only))):
+        return only
     taken: set[str] = set()
     empty: list[str] = []
     for source in need.sources:
@@ -121,7 +123,7 @@ def _anything(_path: str) -> bool:
 def _missing(need: FileNeed, source: str, paths: Sequence[str], named_only: Collection[str]) -> Problem:
     what = {"bind": "the mount's source", "add": "the ADD source", "copy": "the COPY source"}[need.how]
     where = f"the context {need.context}" if need.context else "the build context"
-    near = _nearest(source, [*paths, *named_only])
+    near = _nearest(source, paths, named_only)
     hint = (f"Did you mean {near}? " if near else "") + (
         "Only tracked files that .dockerignore lets through are sent; untracked ones must be named."
     )
@@ -130,12 +132,16 @@ def _missing(need: FileNeed, source: str, paths: Sequence[str], named_only: Coll
     return Problem("missing-source", message, hint, place=Place(need.file, need.line))
 
 
-def _nearest(source: str, paths: Sequence[str]) -> str:
+def _nearest(source: str, paths: Sequence[str], named_only: Collection[str]) -> str:
     """The path (or directory) a person most likely meant."""
     from difflib import get_close_matches
 
-    directories = {"/".join(parts[:end]) for parts in (p.split("/") for p in paths) for end in range(1, len(parts))}
-    known = [*paths, *sorted(directories)]
+    inside = next((path for path in sorted(named_only) if path.startswith(source + "/")), None)
+    if inside:
+        return inside
+    split = [path.split("/") for path in paths]
+    directories = {"/".join(parts[:end]) for parts in split for end in range(1, len(parts))}
+    known = [path for path in (*paths, *sorted(named_only), *sorted(directories)) if path != source]
     same_name = [path for path in known if path.rpartition("/")[2] == source.rpartition("/")[2]]
     near = get_close_matches(source, same_name or known, 1, 0.0 if same_name else 0.6)
     if near:

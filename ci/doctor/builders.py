@@ -1,0 +1,167 @@
+"""Checks of what builds and keeps images: engine, store, buildx, builder, disk, roots, registry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from ..build import roots
+from ..errors import Outcome
+from ..names import Place
+from ..world import buildx, host, probes
+from ..world.engine import DEFAULT_HOST, Endpoint, endpoint
+from ..world.registry import Denied, Granted, Permission, Registry, Unknown
+from .findings import Case, Finding, space
+
+ENGINE_MINIMUM = (28, 0)
+BUILDX_MINIMUM = (0, 17)
+"""What ``ci/bootstrap`` installs at least, which a unit test compares."""
+
+_ASKING = 2.0  # seconds for a registry or a credential helper: less than the check has, so that it can say why
+_SKEW = 30.0
+
+
+def look_at_engine(case: Case) -> Iterator[Finding]:
+    engine = case.engine()
+    data = engine.version()
+    version = str(data.get("Version", ""))
+    where = f"{version} at {engine.at.host} ({engine.at.source})"
+    if _numbers(version) < ENGINE_MINIMUM:
+        yield _old("engine", where, ENGINE_MINIMUM, "upgrade the engine; ./ci/bootstrap true installs one")
+        return
+    yield Finding("engine", "ok", where)
+    platform = f"{data.get('Os')}/{data.get('Arch')}"
+    if case.stack and platform != case.stack.platform:
+        message = f"{where} is {platform}, the stack is for {case.stack.platform}: builds would be emulated"
+        yield Finding("engine", "warn", message, "point DOCKER_HOST or a docker context to another engine")
+
+
+def look_at_image_store(case: Case) -> Iterator[Finding]:
+    info = case.engine().info()
+    driver = str(info.get("Driver", ""))
+    if any(pair[-1] == "io.containerd.snapshotter.v1" for pair in info.get("DriverStatus") or ()):
+        yield Finding("image-store", "ok", f"containerd, {driver}")
+    else:
+        remedy = 'put {"features":{"containerd-snapshotter":true}} into /etc/docker/daemon.json, restart the engine'
+        message = f"{driver} is the engine's old store, in which images have no digest until they are pushed"
+        yield Finding("image-store", "fail", message, remedy, Outcome.INFRA)
+    stamp = str(info.get("SystemTime", ""))
+    if re.match(r"\d{4}-", stamp):
+        ahead = (datetime.fromisoformat(stamp) - case.clock.now()).total_seconds()
+        yield _skew("the engine", ahead)
+
+
+def look_at_buildx(case: Case) -> Iterator[Finding]:
+    env = buildx.environment(case.settings, Endpoint(DEFAULT_HOST, "default"))
+    version = buildx.version(env, case.start)
+    if _numbers(version) < BUILDX_MINIMUM:
+        yield _old("buildx", version, BUILDX_MINIMUM, "upgrade docker-buildx; ./ci/bootstrap true installs one")
+    else:
+        yield Finding("buildx", "ok", version)
+
+
+def _old(check: str, version: str, minimum: tuple[int, int], remedy: str) -> Finding:
+    wanted = ".".join(map(str, minimum))
+    return Finding(check, "fail", f"{version} is older than {wanted}", remedy, Outcome.INFRA)
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    match = re.match(r"v?(\d+)\.(\d+)", version)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def look_at_builder(case: Case) -> Iterator[Finding]:
+    setting = case.settings.get("ROCM_CI_BUILDER")
+    found = probes.builder(case.settings, setting.value)
+    context = endpoint(case.settings).context
+    if found is None:
+        remedy = f"docker buildx create --name {setting.value}, or unset ROCM_CI_BUILDER"
+        message = f"there is no builder {setting.value!r} (from {setting.source})"
+        yield Finding("builder", "fail", message, remedy, Outcome.CONFIG)
+    elif found.driver == "docker" and context and found.endpoint != context:
+        message = f"{setting.value} builds in another engine than the one of context {context}, where images are used"
+        yield Finding("builder", "fail", message, f"set ROCM_CI_BUILDER={context}", Outcome.CONFIG)
+    else:
+        yield Finding("builder", "ok", f"{setting.value} ({setting.source}), driver {found.driver}")
+
+
+def look_at_disk(case: Case) -> Iterator[Finding]:
+    engine = case.engine()
+    if not engine.at.host.startswith("unix://"):
+        yield Finding("disk", "ok", f"not measured: the engine is on another host ({engine.at.host})")
+        return
+    info = engine.info()
+    folders = [Path(str(info.get("DockerRootDir") or "/"))]
+    if (info.get("Containerd") or {}).get("Address") == "/run/containerd/containerd.sock":
+        folders.append(Path("/var/lib/containerd"))  # of a containerd that the engine did not start
+    here = [folder for folder in folders if folder.exists()]
+    if not here:
+        yield Finding("disk", "ok", f"not measured: the engine's {folders[0]} is not on this host")
+        return
+    folder = min(here, key=host.free_disk)
+    needed = case.stack.disk_gb if case.stack else 0
+    yield space("disk", folder, needed, "free some: docker system df, then docker image prune")
+
+
+def look_at_roots(case: Case) -> Iterator[Finding]:
+    if case.stack is None:
+        return
+    engine = case.engine()
+    stack = case.stack
+    missing = [root for root in stack.roots.values() if roots.find(stack, root, engine) is None]
+    names = ", ".join(root.name for root in missing)
+    if not missing:
+        yield Finding("roots", "ok", f"{', '.join(stack.roots) or 'none'} in the engine")
+    elif not any(root.debian for root in missing):
+        yield Finding("roots", "ok", f"{names} not here: to be pulled")
+    elif host.is_root() and probes.installed("debootstrap"):
+        yield Finding("roots", "ok", f"{names} not here: to be pulled, or made by debootstrap")
+    else:
+        lacks = [what for what, there in (("root", host.is_root()), ("debootstrap", probes.installed("debootstrap")))]
+        lacks = [what for what in lacks if what != "root" or not host.is_root()]
+        message = f"{names} not here: to be pulled; where no registry answers, making it needs {' and '.join(lacks)}"
+        remedy = "apt-get install debootstrap and run as root once, or docker pull " + missing[0].image
+        yield Finding("roots", "warn", message, remedy)
+
+
+def look_at_registry(case: Case) -> Iterator[Finding]:
+    text = case.settings.get("ROCM_CI_REGISTRY").value
+    if not text.strip():
+        yield Finding("registry", "ok", "none given: images are looked up in the engine only")
+        return
+    from .world.credentials import docker_credentials
+
+    place = Place.parse(text)
+    notes: list[str] = []
+    dated = probes.Dated(case.send, case.clock)
+    login = docker_credentials(notes.append, seconds=_ASKING)
+    registry = Registry(place.host, send=dated, clock=case.clock, credentials=login, attempts=1, deadline=_ASKING)
+    said = registry.ping()
+    repository = place.repository(case.stack.repository) if case.stack else None
+    if isinstance(said, Granted) and repository:
+        said = registry.can_push(repository.path)
+    finding = _permission(said, place.host, str(repository or text))
+    yield finding
+    yield from (Finding("registry", finding.state, note, outcome=finding.outcome) for note in notes)
+    if dated.ahead is not None:
+        yield _skew(f"registry {place.host}", dated.ahead)
+
+
+def _permission(said: Permission, name: str, repository: str) -> Finding:
+    match said:
+        case Granted():
+            return Finding("registry", "ok", f"{repository} can be pushed to")
+        case Denied(reason):
+            return Finding("registry", "warn", f"{repository} cannot be pushed to: {reason}", f"docker login {name}")
+        case Unknown(reason):
+            remedy = "check the address, the proxy and the CA of the registry, or leave --registry out"
+            return Finding("registry", "fail", reason, remedy, Outcome.INFRA)
+
+
+def _skew(who: str, ahead: float) -> Finding:
+    if abs(ahead) <= _SKEW:
+        return Finding("clock", "ok", f"agrees with {who}")
+    message = f"{who} is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this host"
+    return Finding("clock", "warn", message, "set the clock: timedatectl set-ntp true")

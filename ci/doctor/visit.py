@@ -1,0 +1,167 @@
+"""One visit: all checks at once, what they found put together, and how it reads.
+
+Every check runs detached, so the whole answer is there within the deadline of one of them,
+whatever hangs.  Nothing is written anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..answer import Answer
+from ..build.vertex import printable
+from ..errors import CiError, Outcome, worst
+from ..report.units import counted
+from ..settings import Settings
+from ..world import probes
+from ..world.clock import SystemClock
+from ..world.engine import Engine, endpoint
+from ..world.http import send
+from . import builders, surroundings
+from .findings import STATES, Case, Check, Finding
+
+DEADLINE = 3.0
+"""Seconds a check may take; all run at once, so it is what the whole visit takes where something hangs."""
+
+_WAKE = "start it (./ci/bootstrap true, or systemctl restart docker), or correct DOCKER_HOST or the docker context"
+_HUNG_DISK = "a dead mount hangs whoever looks at it: mount, dmesg"
+CHECKS: tuple[Check, ...] = (
+    Check("settings", surroundings.look_at_settings, "run it again"),
+    Check("engine", builders.look_at_engine, _WAKE),
+    Check("image-store", builders.look_at_image_store, _WAKE, needs_engine=True),
+    Check(
+        "buildx",
+        builders.look_at_buildx,
+        "docker buildx version should answer at once: reinstall docker-cli and docker-buildx",
+    ),
+    Check(
+        "builder", builders.look_at_builder, "repair docker's configuration folder: docker context ls, docker buildx ls"
+    ),
+    Check("disk", builders.look_at_disk, _HUNG_DISK, needs_engine=True),
+    Check("roots", builders.look_at_roots, _WAKE, fatal=False, needs_engine=True),
+    Check("state", surroundings.look_at_state_folder, _HUNG_DISK),
+    Check("runs", surroundings.look_at_runs, _HUNG_DISK, fatal=False),
+    Check(
+        "registry", builders.look_at_registry, "check the address and the credential helper, or leave --registry out"
+    ),
+    Check("network", surroundings.look_at_network, _HUNG_DISK, fatal=False),
+    Check("clock", surroundings.look_at_clock, "run it again"),
+    Check(
+        "git",
+        surroundings.look_at_git,
+        "git status there should answer at once: a dead mount or a stuck fsmonitor",
+        fatal=False,
+    ),
+    Check("gpus", surroundings.look_at_gpus, "the GPU driver hangs: dmesg; the node needs a reset", fatal=False),
+    Check("amd-smi", surroundings.look_at_amd_smi, "the GPU driver hangs: dmesg; the node needs a reset", fatal=False),
+)
+
+
+def answer(settings: Settings) -> Answer:
+    """Examine this host; the outcome is that of the worst finding."""
+    stack, about_stack = surroundings.look_at_stack(settings)
+    case = Case(
+        settings,
+        stack,
+        Path.cwd(),
+        lambda: Engine(endpoint(settings)),
+        probes.ask,
+        send,
+        SystemClock(),
+        probes.gpus,
+    )
+    return render((*about_stack, *examine(case, CHECKS)))
+
+
+def examine(case: Case, checks: Sequence[Check], seconds: float = DEADLINE) -> tuple[Finding, ...]:
+    """The findings of all ``checks``; one that says nothing within ``seconds`` is a finding as well."""
+    questions: Mapping[str, Callable[[], tuple[Finding, ...]]] = {
+        check.name: partial(_looked, check, case) for check in checks
+    }
+    told = probes.gather(questions, seconds)
+    found: list[Finding] = []
+    for check in checks:
+        said = told[check.name]
+        if isinstance(said, Exception):
+            found.append(_troubled(check, said))
+        elif said is None:
+            found.append(_troubled(check, TimeoutError(f"did not answer within {seconds:g} s")))
+        else:
+            found += said
+    return tuple(_merged(_without_engine(found, checks)))
+
+
+def _looked(check: Check, case: Case) -> tuple[Finding, ...]:
+    return tuple(check.look(case))
+
+
+def _troubled(check: Check, error: Exception) -> Finding:
+    """The finding of a check that ended in an error."""
+    message, remedy, outcome = str(error), check.remedy, Outcome.INFRA
+    if isinstance(error, CiError):
+        problem = error.problems[0]
+        message = f"{problem.message}: {problem.context}" if problem.context else problem.message
+        remedy = problem.hint if problem.hint and "inv doctor" not in problem.hint else check.remedy
+        outcome = Outcome.INFRA if error.outcome is Outcome.TIMEOUT else error.outcome
+    elif not isinstance(error, OSError):
+        message, outcome = f"the check itself failed: {type(error).__name__}: {error}", Outcome.INTERNAL
+    if not check.fatal and outcome is Outcome.INFRA:
+        return Finding(check.name, "warn", message, remedy)
+    return Finding(check.name, "fail", message, remedy, outcome)
+
+
+def _without_engine(found: Sequence[Finding], checks: Sequence[Check]) -> Iterator[Finding]:
+    """One dead engine is one failure: what could not be looked at because of it says so."""
+    dependent = {check.name for check in checks if check.needs_engine}
+    dead = any(each.check == "engine" and each.state == "fail" for each in found)
+    for each in found:
+        if dead and each.check in dependent and each.state != "ok":
+            yield Finding(each.check, "warn", "not checked, because of the engine", "see engine")
+        else:
+            yield each
+
+
+def _merged(found: Iterable[Finding]) -> Iterator[Finding]:
+    """One finding per check and state, the lesser states of a check left out."""
+    groups: dict[str, list[Finding]] = {}
+    for each in found:
+        groups.setdefault(each.check, []).append(each)
+    for name, group in groups.items():
+        state = min((each.state for each in group), key=STATES.index)
+        same = [each for each in group if each.state == state]
+        message = "; ".join(dict.fromkeys(each.message for each in same))
+        remedy = "; ".join(dict.fromkeys(each.remedy for each in same if each.remedy))
+        yield Finding(name, state, message, remedy, worst(each.outcome for each in same))
+
+
+def render(found: Sequence[Finding]) -> Answer:
+    """Failures first, each remedy below its line, one word at the end."""
+    ordered = sorted(found, key=lambda each: STATES.index(each.state))
+    width = max((len(each.check) for each in ordered), default=0)
+    lines = [line for each in ordered for line in _lines(each, width)]
+    fails, warns = (sum(each.state == state for each in ordered) for state in ("fail", "warn"))
+    tail = f", {counted(warns, 'warning')}" if warns else ""
+    lines.append((counted(fails, "problem") if fails else "ready") + tail)
+    outcome = worst([Outcome.OK, *(each.outcome for each in ordered)])
+    document = {"schema": 1, "outcome": outcome, "findings": [_document(each) for each in ordered]}
+    return Answer(outcome, "\n".join(lines), document)
+
+
+def _lines(finding: Finding, width: int) -> Iterator[str]:
+    message = " ".join(printable(finding.message.replace("\n", " ")).split())
+    yield f"{finding.state:<4}  {finding.check:<{width}}  {message}"
+    if finding.remedy:
+        yield " " * (width + 8) + "→ " + " ".join(printable(finding.remedy).split())
+
+
+def _document(finding: Finding) -> dict[str, Any]:
+    return {
+        "check": finding.check,
+        "state": finding.state,
+        "message": finding.message,
+        "remedy": finding.remedy,
+        "outcome": finding.outcome,
+    }

@@ -1,0 +1,256 @@
+"""What ``doctor`` asks of this host: questions that may hang, each with an end. Nothing here writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import DeadlineError, InfraError
+from ..settings import Settings
+from .clock import Clock, SystemClock
+from .host import _BUNDLES
+from .http import Request, Response, Send
+from .process import Command, Finished, Run, started
+
+T = TypeVar("T")
+PATIENCE = 2.0
+"""Seconds for one program; less than a check's, so that its child is ended before we leave."""
+
+_AMD = "0x1002"
+_OWN_CAS = (("/usr/local/share/ca-certificates", "**/*.crt"), ("/etc/pki/ca-trust/source/anchors", "*"))
+
+
+def gather(
+    questions: Mapping[str, Callable[[], T]], seconds: float, clock: Clock | None = None
+) -> dict[str, T | Exception | None]:
+    """Ask all at once; per question its answer, its error, or None where none came within ``seconds``.
+
+    A question that hangs is left behind in its daemon thread, never joined: a process in
+    uninterruptible sleep or a socket nobody answers must hold up neither us nor our exit.
+    """
+    clock = clock or SystemClock()
+    answers: queue.SimpleQueue[tuple[str, T | Exception]] = queue.SimpleQueue()
+
+    def work(name: str, question: Callable[[], T]) -> None:
+        try:
+            answers.put((name, question()))
+        except Exception as error:  # noqa: BLE001 - carried over to the caller, who judges it
+            answers.put((name, error))
+
+    for name, question in questions.items():
+        threading.Thread(target=work, args=(name, question), name=f"ask-{name}", daemon=True).start()
+    found: dict[str, T | Exception | None] = dict.fromkeys(questions)
+    end = clock.monotonic() + seconds
+    for _ in questions:
+        try:
+            name, answer = answers.get(timeout=max(0.0, end - clock.monotonic()))
+        except queue.Empty:
+            break
+        found[name] = answer
+    return found
+
+
+def ask(command: Command, seconds: float = PATIENCE) -> Finished:
+    """Run a program that should answer at once; ``DeadlineError`` past ``seconds``, its group ended hard.
+
+    ``process.run`` takes half a minute to end a child that ignores signals, which is right
+    for a build and too long here.
+    """
+    with started(command) as child:
+        try:
+            stdout, stderr = child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            _end(child)
+            message = f"{command.argv[0]} did not answer within {seconds:g} s"
+            raise DeadlineError("deadline", message, context=str(command)) from None
+    return Finished(command, child.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End the whole group: what the leader started may outlive it and hold our pipes."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=0.2)
+
+
+def installed(program: str) -> bool:
+    """Whether ``program`` is on PATH or in a system folder."""
+    return bool(shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin"))
+
+
+def refusal(folder: Path) -> str:
+    """Why nothing can be written below ``folder``, which may not exist yet; empty where it can."""
+    there = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+    if not there.is_dir():
+        return f"{there} is not a folder"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written by this user"
+
+
+# --- network settings -------------------------------------------------------------------------
+
+
+def ca_file(settings: Settings) -> Path | None:
+    """The file that ``host.ca_bundle`` reads."""
+    names = (settings.host("SSL_CERT_FILE"), settings.host("REQUESTS_CA_BUNDLE"), *_BUNDLES)
+    return next((Path(name) for name in names if name and Path(name).is_file()), None)
+
+
+def has_own_ca() -> bool:
+    """Whether somebody added a certificate authority to this host: a sign of TLS that is re-signed."""
+    return any(next(Path(folder).glob(pattern), None) for folder, pattern in _OWN_CAS)
+
+
+class Dated:
+    """A ``send`` that remembers how far the clock of whoever answers is ahead of ours, in seconds."""
+
+    def __init__(self, send: Send, clock: Clock) -> None:
+        self._send, self._clock = send, clock
+        self.ahead: float | None = None
+
+    def __call__(self, request: Request) -> Response:
+        """Send as the original does."""
+        answer = self._send(request)
+        with suppress(ValueError, TypeError):  # no Date, one that cannot be read, one without a zone
+            self.ahead = (parsedate_to_datetime(answer.headers.get("date", "")) - self._clock.now()).total_seconds()
+        return answer
+
+
+# --- builder ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """A buildx builder: its driver, and the endpoint or context of its first node."""
+
+    driver: str
+    endpoint: str
+
+
+def builder(settings: Settings, name: str) -> Builder | None:
+    """The builder called ``name``, from buildx's own files: asking buildx would write there."""
+    if name == "default":
+        return Builder("docker", "default")
+    config = Path(settings.host("DOCKER_CONFIG") or Path(settings.host("HOME") or Path.home()) / ".docker")
+    for instance in (config / "buildx" / "instances").glob("*"):
+        if instance.name == name.lower():
+            data = _object(instance)
+            nodes = data.get("Nodes")
+            first = nodes[0] if isinstance(nodes, list) and nodes else {}
+            return Builder(str(data.get("Driver", "")), str(first.get("Endpoint", "")))
+    contexts = (_object(meta).get("Name") for meta in (config / "contexts" / "meta").glob("*/meta.json"))
+    return Builder("docker", name) if name in contexts else None
+
+
+def _object(path: Path) -> dict[str, object]:
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InfraError("bad-docker-config", f"cannot read {path}: {error}", hint="delete or repair it") from None
+    return data if isinstance(data, dict) else {}
+
+
+# --- git --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The repository around a folder; ``refused`` says why git does not read it."""
+
+    top: str = ""
+    shallow: bool = False
+    dirty: bool = False
+    refused: str = ""
+
+
+def git_version(start: Run = ask) -> str:
+    """git's version; ``InfraError`` where git is missing."""
+    done = start(Command(("git", "--version")))
+    words = done.stdout.split()
+    if not done.ok or len(words) < 3:
+        raise InfraError("git", "git does not say its version", context=done.tail(3), hint="reinstall git")
+    return words[2]
+
+
+def repository(folder: Path, start: Run = ask) -> Repository | None:
+    """The repository around ``folder``, or None outside of git. Leaves git's index as it is."""
+    found = start(Command(("git", "-C", str(folder), "rev-parse", "--show-toplevel", "--is-shallow-repository")))
+    if not found.ok:
+        return Repository(refused=found.tail(1)) if "safe.directory" in found.stderr else None
+    top, shallow = found.stdout.splitlines()[:2]
+    argv = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", top)
+    status = start(Command((*argv, "status", "--porcelain", "--untracked-files=no")))
+    if not status.ok:
+        return Repository(top, refused=status.tail(1))
+    return Repository(top, shallow == "true", bool(status.stdout.strip()))
+
+
+# --- GPUs -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device file: its numeric group, and why it does not open (empty where it does)."""
+
+    path: str
+    gid: int
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """The compute device of AMD's driver, and the render nodes of AMD GPUs."""
+
+    kfd: Device | None
+    render: tuple[Device, ...]
+
+
+def gpus(dev: Path = Path("/dev"), sysfs: Path = Path("/sys")) -> Gpus:
+    """AMD's device files; other makers' render nodes are left out. Needs no root."""
+    kfd = _device(dev / "kfd") if (dev / "kfd").exists() else None
+    nodes = sorted((dev / "dri").glob("renderD*"))
+    makers = {node: _vendor(sysfs / "class/drm" / node.name / "device/vendor") for node in nodes}
+    wanted = (_AMD, "") if kfd else (_AMD,)  # a container may hide who made it
+    return Gpus(kfd, tuple(_device(node) for node in nodes if makers[node] in wanted))
+
+
+def _vendor(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _device(path: Path) -> Device:
+    gid, trouble = path.stat().st_gid, ""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError as error:
+        trouble = error.strerror or str(error)
+    return Device(str(path), gid, trouble)
+
+
+def amd_smi(start: Run = ask) -> int | None:
+    """How many GPUs ``amd-smi`` lists; None where it is not installed, ``InfraError`` where it fails."""
+    if not installed("amd-smi"):
+        return None
+    done = start(Command(("amd-smi", "list", "--json")))
+    try:
+        listed = json.loads(done.stdout)
+    except ValueError:
+        listed = None
+    if not done.ok or not isinstance(listed, list):
+        raise InfraError("amd-smi", "amd-smi lists no GPUs", context=done.tail(3), hint="run amd-smi list; see dmesg")
+    return len(listed)
