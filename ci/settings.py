@@ -50,7 +50,8 @@ KNOWN: tuple[Known, ...] = (
 """Every variable of ours, and the standard names of the build arguments."""
 
 HOST_NAMES = (
-    "CI", "GITHUB_ACTIONS", "BUILDKITE", "LANG", "LC_ALL", "LC_CTYPE", "NO_COLOR", "FORCE_COLOR", "TERM", "COLUMNS", "HOME", "PATH", "USER",
+    "CI", "GITHUB_ACTIONS", "BUILDKITE", "LANG", "LC_ALL", "LC_CTYPE", "NO_COLOR", "FORCE_COLOR", "TERM",
+    "COLUMNS", "HOME", "PATH", "USER",
     "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY",
     "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
     "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
