@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from .errors import ConfigError, Place, Problem
@@ -61,6 +60,8 @@ def read(text: str, file: str) -> Document:
 
 def suggest(word: str, known: Sequence[str]) -> str:
     """``did you mean x or y?`` for the nearest of ``known``, else the list of what is allowed."""
+    from difflib import get_close_matches
+
     near = get_close_matches(word, known, n=2, cutoff=0.6)
     if near:
         return f"did you mean {' or '.join(near)}?"

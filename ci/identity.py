@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from functools import cached_property
 
 HEADER = b"rocm-ci manifest 1\n"
@@ -87,6 +86,8 @@ def _keyed(manifest: Manifest) -> Mapping[tuple[str, str], str]:
 
 
 def _instruction_changes(old: Manifest, new: Manifest) -> Iterable[Change]:
+    from difflib import SequenceMatcher
+
     before, after = _by_stage(old), _by_stage(new)
     for stage in sorted(before.keys() | after.keys()):
         left, right = before.get(stage, []), after.get(stage, [])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 TAG_VERSION = "v1"
 """Changes when the meaning of an identity changes; an old tag then can never be taken for a new one."""

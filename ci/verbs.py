@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ def _build(call: Call, goal: str) -> Answer:
     if call.on("plan"):
         return plans.answer(work.plan((goal,)))
     call.ledger = Ledger.begin(
-        files.state(str(work.state)), run_id(work.clock.now(), secrets.token_hex(4)), call.verb.name
+        files.state(str(work.state)), run_id(work.clock.now(), os.urandom(4).hex()), call.verb.name
     )
     on_unknown = work.settings.get("ROCM_CI_ON_UNKNOWN").value
     performance = Performance(work, call.ledger, call.console, call.on("push"), on_unknown)
@@ -114,9 +114,9 @@ def config(call: Call) -> Answer:
 
 def doctor(call: Call) -> Answer:
     """Check engine, builder, registry, disk, network settings, clock, git and GPUs; each finding with its remedy."""
-    from . import doctor as clinic
+    from .doctor import visit
 
-    return clinic.answer(call.settings)
+    return visit.answer(call.settings)
 
 
 def reap(call: Call) -> Answer:

@@ -10,6 +10,9 @@ from .inputs import RECIPE, Inputs
 LABEL = "org.rocm-ci."
 """Prefix of the labels that let an image say what it is."""
 
+CA_FILE = "ca.pem"
+"""The CA bundle is public, and too large for an environment variable: a file beside the definition."""
+
 
 def define(
     inputs: Inputs,
@@ -24,7 +27,7 @@ def define(
     """The bake file of one tier; paths are relative to the folder it is saved in.
 
     ``name`` is the image it exports to the engine, ``parents`` maps parent arguments to pinned
-    references, ``secrets`` are ids of files below ``secrets/``, ``cache`` has ``from`` and ``to``.
+    references, ``secrets`` are ids of ``secret_environment``, ``cache`` has ``from`` and ``to``.
     """
     target = {
         "context": f"context/{RECIPE}",
@@ -34,12 +37,31 @@ def define(
         "args": {**dict(inputs.args), **parents},
         "labels": dict(labels),
         "contexts": {context: f"context/{context}" for context in inputs.selected if context != RECIPE},
-        "secret": [f"type=file,id={identifier},src=secrets/{identifier}" for identifier in secrets],
+        "secret": [_secret(identifier) for identifier in secrets],
         "cache-from": list(cache.get("from", ())),
         "cache-to": list(cache.get("to", ())),
         "output": [f"type=image,name={name}"],
     }
     return {"target": {inputs.tier.name: _literal({key: value for key, value in target.items() if value})}}
+
+
+def _secret(identifier: str) -> str:
+    """How bake gets a secret: from its own environment, so that the value is never on disk.
+
+    Replayed without these variables the secret is absent, as on a host without such settings.
+    """
+    if identifier == "ca":
+        return f"type=file,id=ca,src={CA_FILE}"
+    return f"type=env,id={identifier},env={_variable(identifier)}"
+
+
+def _variable(identifier: str) -> str:
+    return f"ROCM_CI_SECRET_{identifier.upper()}"
+
+
+def secret_environment(secrets: Mapping[str, str]) -> dict[str, str]:
+    """The variables that buildx reads the secrets from."""
+    return {_variable(identifier): value for identifier, value in secrets.items() if identifier != "ca"}
 
 
 def _literal(value: Any) -> Any:

@@ -50,7 +50,7 @@ def network(settings: Settings, gateway: Callable[[], str]) -> Iterator[Network]
         if folders and (address := gateway()):
             served = stack.enter_context(wheelhouse.serve(folders, address))
         pip, skipped = _reachable(options, served)
-        notices += [f"pip option {name} is a path of this host that builds cannot reach" for name in skipped]
+        notices += [f"pip option {name} is a path of this host that builds cannot reach" for name in dict.fromkeys(skipped)]
         if pip:
             secrets["pip_conf"] = _ini(pip)
         yield Network(secrets, tuple(notices))

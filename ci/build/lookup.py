@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import ContractError
 from ..names import Place, Reference
-from ..world import registry as oci
 from ..world.engine import Engine, Image
 from .definition import LABEL
+
+if TYPE_CHECKING:
+    from ..world import registry as oci
 
 IDENTITY = LABEL + "identity"
 
@@ -69,6 +72,8 @@ def _same(image: Image, tag: str, identity: str) -> None:
 
 def in_registry(registry: oci.Registry, place: Place, tag: str) -> Answer:
     """What the registry has under a content tag."""
+    from ..world import registry as oci
+
     name = Reference.parse(tag)
     repository = place.repository(name.path)
     answer = registry.head(repository.path, name.tag)

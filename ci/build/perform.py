@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import CiError, ContractError, FailedError, InfraError, Outcome
@@ -164,8 +163,6 @@ class Performance:
         folder = self.ledger.folder / tier.name
         name = f"{work.stack.repository}:{build_tag(self.ledger.folder.name, tier.name)}"
         image_thing = self.ledger.will_make("image", name)
-        secrets_thing = self.ledger.will_make("folder", str(folder / "secrets"))
-        context_thing = self.ledger.will_make("folder", str(folder / "context"))
         try:
             progress, baked = self._run_buildx(tier, folder, name)
             result.stages, result.warnings = progress.stages, progress.warnings
@@ -178,9 +175,6 @@ class Performance:
             result.reference = f"{tier.tag}@{result.digest}"
             self._measure(tier, result)
         finally:
-            for thing in (secrets_thing, context_thing):
-                files.remove(Path(thing.name))
-                self.ledger.gone(thing)
             work.engine.untag(name)
             self.ledger.gone(image_thing)
 
@@ -197,8 +191,8 @@ class Performance:
         ):
             for notice in network.notices:
                 self.screen.say(notice)
-            for identifier, value in network.secrets.items():
-                files.write_secret(folder / "secrets" / identifier, value)
+            env = buildx.environment(work.settings, work.engine.at) | definition.secret_environment(network.secrets)
+            files.write_whole(folder / definition.CA_FILE, network.secrets.get("ca", "").encode())
             files.write_json(folder / "bake.json", self._definition(tier, name, tuple(network.secrets)))
             log = files.LineLog(folder / "progress.jsonl")
 
@@ -211,7 +205,7 @@ class Performance:
                     folder,
                     tier.name,
                     builder=work.settings.get("ROCM_CI_BUILDER").value,
-                    env=buildx.environment(work.settings, work.engine.at),
+                    env=env,
                     on_line=on_line,
                 )
         return progress, baked
@@ -268,10 +262,10 @@ class Performance:
         return str(digest)
 
     def _measure(self, tier: TierPlan, result: TierResult) -> None:
-        image = self.workspace.engine.image(tier.tag)
-        result.size = image.size if image else None
-        rows = sorted(self.workspace.engine.history(tier.tag), reverse=True)
-        result.largest_layers = tuple(row for row in rows[:3] if row[0])
+        """Sizes as a container sees them, unpacked; a layer nobody explains is the root image's."""
+        rows = [(size, text or "(root image)") for size, text in self.workspace.engine.history(tier.tag)]
+        result.size = sum(size for size, _ in rows)
+        result.largest_layers = tuple(row for row in sorted(rows, reverse=True)[:3] if row[0])
 
     def _publish(self, tier: TierPlan, result: TierResult) -> None:
         """Push under the content tag; the first image there wins, a later builder adopts it."""

@@ -194,7 +194,7 @@ def _decide(stack: Stack, inputs: Inputs, lookup: Lookup, last: Callable[[str], 
 
 def _why(before: Manifest | None, changes: tuple[Change, ...]) -> tuple[str, ...]:
     if before is None:
-        return ("nobody built it before on this host or in the registry",)
+        return ("nobody built it here before",)
     if not changes:
         return ("its inputs are those of the last build, but the image is gone",)
     shown = [f"{change.kind} {change.name} {_verb(change)}" for change in changes[:5]]

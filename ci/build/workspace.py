@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import documents
 from .. import settings as settings_room
@@ -18,12 +19,14 @@ from ..settings import Settings
 from ..world import git
 from ..world.clock import Clock, SystemClock
 from ..world.engine import Engine, endpoint
-from ..world.registry import Registry
 from . import plan as planning
 from . import roots
 from .inputs import RECIPE
 from .lookup import Answer, finder
 from .record import Records
+
+if TYPE_CHECKING:
+    from ..world.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ def _place(settings: Settings) -> tuple[Place, ...]:
 def _registry(place: Place, clock: Clock, say: Callable[[str], None]) -> Registry:
     from ..world.credentials import docker_credentials
     from ..world.http import send
+    from ..world.registry import Registry
 
     return Registry(place.host, send=send, clock=clock, credentials=docker_credentials(say))
 

@@ -23,22 +23,29 @@ _ASKING = 2.0  # seconds for a registry or a credential helper: less than the ch
 _SKEW = 30.0
 
 
+def where(case: Case) -> str:
+    """The engine's address, and what named it."""
+    at = case.engine().at
+    return f"{at.host} ({at.source})"
+
+
 def look_at_engine(case: Case) -> Iterator[Finding]:
-    engine = case.engine()
-    data = engine.version()
+    """Whether it answers, what named it, its version and platform."""
+    data = case.engine().version()
     version = str(data.get("Version", ""))
-    where = f"{version} at {engine.at.host} ({engine.at.source})"
+    engine = f"{version} at {where(case)}"
     if _numbers(version) < ENGINE_MINIMUM:
-        yield _old("engine", where, ENGINE_MINIMUM, "upgrade the engine; ./ci/bootstrap true installs one")
+        yield _old("engine", engine, ENGINE_MINIMUM, "upgrade the engine; ./ci/bootstrap true installs one")
         return
-    yield Finding("engine", "ok", where)
+    yield Finding("engine", "ok", engine)
     platform = f"{data.get('Os')}/{data.get('Arch')}"
     if case.stack and platform != case.stack.platform:
-        message = f"{where} is {platform}, the stack is for {case.stack.platform}: builds would be emulated"
+        message = f"{engine} is {platform}, the stack is for {case.stack.platform}: builds would be emulated"
         yield Finding("engine", "warn", message, "point DOCKER_HOST or a docker context to another engine")
 
 
 def look_at_image_store(case: Case) -> Iterator[Finding]:
+    """Whether images are kept with their digests; by the way, the engine's clock."""
     info = case.engine().info()
     driver = str(info.get("Driver", ""))
     if any(pair[-1] == "io.containerd.snapshotter.v1" for pair in info.get("DriverStatus") or ()):
@@ -54,6 +61,7 @@ def look_at_image_store(case: Case) -> Iterator[Finding]:
 
 
 def look_at_buildx(case: Case) -> Iterator[Finding]:
+    """Whether the plugin is there and new enough."""
     env = buildx.environment(case.settings, Endpoint(DEFAULT_HOST, "default"))
     version = buildx.version(env, case.start)
     if _numbers(version) < BUILDX_MINIMUM:
@@ -73,6 +81,7 @@ def _numbers(version: str) -> tuple[int, int]:
 
 
 def look_at_builder(case: Case) -> Iterator[Finding]:
+    """Whether ROCM_CI_BUILDER exists and builds where images are used."""
     setting = case.settings.get("ROCM_CI_BUILDER")
     found = probes.builder(case.settings, setting.value)
     context = endpoint(case.settings).context
@@ -88,6 +97,7 @@ def look_at_builder(case: Case) -> Iterator[Finding]:
 
 
 def look_at_disk(case: Case) -> Iterator[Finding]:
+    """Free space where the engine keeps its data, if that is on this host."""
     engine = case.engine()
     if not engine.at.host.startswith("unix://"):
         yield Finding("disk", "ok", f"not measured: the engine is on another host ({engine.at.host})")
@@ -106,32 +116,34 @@ def look_at_disk(case: Case) -> Iterator[Finding]:
 
 
 def look_at_roots(case: Case) -> Iterator[Finding]:
+    """Whether the root images are here, or this host can make them."""
     if case.stack is None:
         return
     engine = case.engine()
     stack = case.stack
     missing = [root for root in stack.roots.values() if roots.find(stack, root, engine) is None]
     names = ", ".join(root.name for root in missing)
+    means = {"root": host.is_root(), "debootstrap": probes.installed("debootstrap")}
     if not missing:
         yield Finding("roots", "ok", f"{', '.join(stack.roots) or 'none'} in the engine")
     elif not any(root.debian for root in missing):
         yield Finding("roots", "ok", f"{names} not here: to be pulled")
-    elif host.is_root() and probes.installed("debootstrap"):
+    elif all(means.values()):
         yield Finding("roots", "ok", f"{names} not here: to be pulled, or made by debootstrap")
     else:
-        lacks = [what for what, there in (("root", host.is_root()), ("debootstrap", probes.installed("debootstrap")))]
-        lacks = [what for what in lacks if what != "root" or not host.is_root()]
-        message = f"{names} not here: to be pulled; where no registry answers, making it needs {' and '.join(lacks)}"
-        remedy = "apt-get install debootstrap and run as root once, or docker pull " + missing[0].image
+        lacks = " and ".join(what for what, there in means.items() if not there)
+        message = f"{names} not here: to be pulled; where no registry answers, making it needs {lacks}"
+        remedy = f"apt-get install debootstrap and run as root once, or docker pull {missing[0].image}"
         yield Finding("roots", "warn", message, remedy)
 
 
 def look_at_registry(case: Case) -> Iterator[Finding]:
+    """Whether the registry answers and lets us push; by the way, its clock. Nothing is stored."""
     text = case.settings.get("ROCM_CI_REGISTRY").value
     if not text.strip():
         yield Finding("registry", "ok", "none given: images are looked up in the engine only")
         return
-    from .world.credentials import docker_credentials
+    from ..world.credentials import docker_credentials
 
     place = Place.parse(text)
     notes: list[str] = []

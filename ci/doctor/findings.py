@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -60,9 +60,11 @@ class Check:
     remedy: str
     fatal: bool = True
     needs_engine: bool = False
+    where: Callable[[Case], str] = lambda _case: ""
 
 
 def mistakes(check: str, problems: Iterable[Problem]) -> Iterator[Finding]:
+    """Problems of what somebody wrote, as failures."""
     for problem in problems:
         place = f" at {problem.place}" if problem.place else ""
         yield Finding(check, "fail", problem.message + place, problem.hint, Outcome.CONFIG)
@@ -71,7 +73,9 @@ def mistakes(check: str, problems: Iterable[Problem]) -> Iterator[Finding]:
 def space(check: str, folder: Path, needed_gb: int, remedy: str) -> Finding:
     """Less than the whole need may still do where images are there already; a quarter of it never does."""
     free = host.free_disk(folder)
-    message = f"{size(free)} free at {folder}" + (f", a first build takes about {needed_gb} GB" if needed_gb else "")
+    message = f"{size(free)} free at {folder}" + (
+        f", a first build takes about {needed_gb} GB there" if needed_gb else ""
+    )
     if free < needed_gb * 1e9 / 4:
         return Finding(check, "fail", message, remedy, Outcome.INFRA)
     if free < needed_gb * 1e9:

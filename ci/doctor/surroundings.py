@@ -22,6 +22,7 @@ _FIRST_YEAR = 2025
 
 
 def look_at_stack(settings: Settings) -> tuple[Stack | None, tuple[Finding, ...]]:
+    """The stack for the other checks, None where it has mistakes, and what there is to say about it."""
     try:
         stack = stacks.load(settings.get("ROCM_CI_STACK").value)
     except ConfigError as error:
@@ -30,11 +31,13 @@ def look_at_stack(settings: Settings) -> tuple[Stack | None, tuple[Finding, ...]
 
 
 def look_at_settings(case: Case) -> Iterator[Finding]:
+    """Mistakes in our variables and options."""
     yield Finding("settings", "ok", "no unknown, empty or broken variable")
     yield from mistakes("settings", settings_room.problems(case.settings))
 
 
 def look_at_state_folder(case: Case) -> Iterator[Finding]:
+    """Whether runs can keep their records."""
     remedy = "set ROCM_CI_STATE to a folder this user may write"
     if refusal := probes.refusal(case.state):
         yield Finding("state", "fail", refusal, remedy, Outcome.INFRA)
@@ -43,6 +46,7 @@ def look_at_state_folder(case: Case) -> Iterator[Finding]:
 
 
 def look_at_runs(case: Case) -> Iterator[Finding]:
+    """Whether crashed runs left something behind."""
     try:
         left = tuple(ledger.abandoned(case.state))
     except ConfigError as error:  # the ledger of a newer version stops nobody but reap
@@ -57,6 +61,7 @@ def look_at_runs(case: Case) -> Iterator[Finding]:
 
 
 def look_at_clock(case: Case) -> Iterator[Finding]:
+    """Whether the year can be right; engine and registry add what they think."""
     now = case.clock.now()
     stamp = f"{now:%Y-%m-%dT%H:%MZ}"
     if now.year < _FIRST_YEAR:
@@ -67,6 +72,7 @@ def look_at_clock(case: Case) -> Iterator[Finding]:
 
 
 def look_at_network(case: Case) -> Iterator[Finding]:
+    """What RUN steps get of the network settings of this host: only read, nothing is contacted."""
     yield from _certificates(case.settings)
     try:
         options = pip_options(case.settings, host.pip_files(case.settings))
@@ -94,7 +100,7 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
         yield Finding("network", "warn", "there is no CA bundle", "apt-get install ca-certificates")
         return
     hint = ", with a CA of this site (TLS may be re-signed here)" if probes.has_own_ca() else ""
-    yield Finding("network", "ok", f"CA bundle {path}{hint}, which RUN steps get")
+    yield Finding("network", "ok", f"CA bundle {path}{hint}")
 
 
 def _pip_source(settings: Settings, key: str) -> str:
@@ -106,6 +112,7 @@ def _either(settings: Settings, name: str) -> str:
 
 
 def look_at_git(case: Case) -> Iterator[Finding]:
+    """git, and the repository around the working folder."""
     version = probes.git_version(case.start)
     found = probes.repository(case.folder, case.start)
     if found is None:
@@ -122,6 +129,7 @@ def look_at_git(case: Case) -> Iterator[Finding]:
 
 
 def look_at_gpus(case: Case) -> Iterator[Finding]:
+    """AMD device files, and whether this user may open them. Needs no root."""
     seen = case.gpus()
     if not (seen.kfd or seen.render):
         yield Finding("gpus", "ok", "no GPU: suites run on CPU")
@@ -141,6 +149,7 @@ def look_at_gpus(case: Case) -> Iterator[Finding]:
 
 
 def look_at_amd_smi(case: Case) -> Iterator[Finding]:
+    """Whether the driver answers questions, where there is a GPU and the program to ask."""
     if not case.gpus().render:
         return
     count = probes.amd_smi(case.start)

@@ -27,36 +27,28 @@ DEADLINE = 3.0
 """Seconds a check may take; all run at once, so it is what the whole visit takes where something hangs."""
 
 _WAKE = "start it (./ci/bootstrap true, or systemctl restart docker), or correct DOCKER_HOST or the docker context"
-_HUNG_DISK = "a dead mount hangs whoever looks at it: mount, dmesg"
+_PLUGIN = "docker buildx version should answer at once: reinstall docker-cli and docker-buildx"
+_CONFIG = "repair docker's configuration folder: docker context ls, docker buildx ls"
+_REGISTRY = "check the address and the credential helper, or leave --registry out"
+_MOUNT = "a dead mount hangs whoever looks at it: mount, dmesg"
+_GIT = "git status should answer at once: a dead mount, or a tree too large for it"
+_DRIVER = "the GPU driver hangs: dmesg; the node needs a reset"
 CHECKS: tuple[Check, ...] = (
     Check("settings", surroundings.look_at_settings, "run it again"),
-    Check("engine", builders.look_at_engine, _WAKE),
+    Check("engine", builders.look_at_engine, _WAKE, where=builders.where),
     Check("image-store", builders.look_at_image_store, _WAKE, needs_engine=True),
-    Check(
-        "buildx",
-        builders.look_at_buildx,
-        "docker buildx version should answer at once: reinstall docker-cli and docker-buildx",
-    ),
-    Check(
-        "builder", builders.look_at_builder, "repair docker's configuration folder: docker context ls, docker buildx ls"
-    ),
-    Check("disk", builders.look_at_disk, _HUNG_DISK, needs_engine=True),
+    Check("buildx", builders.look_at_buildx, _PLUGIN),
+    Check("builder", builders.look_at_builder, _CONFIG),
+    Check("disk", builders.look_at_disk, _MOUNT, needs_engine=True),
     Check("roots", builders.look_at_roots, _WAKE, fatal=False, needs_engine=True),
-    Check("state", surroundings.look_at_state_folder, _HUNG_DISK),
-    Check("runs", surroundings.look_at_runs, _HUNG_DISK, fatal=False),
-    Check(
-        "registry", builders.look_at_registry, "check the address and the credential helper, or leave --registry out"
-    ),
-    Check("network", surroundings.look_at_network, _HUNG_DISK, fatal=False),
+    Check("state", surroundings.look_at_state_folder, _MOUNT),
+    Check("runs", surroundings.look_at_runs, _MOUNT, fatal=False),
+    Check("registry", builders.look_at_registry, _REGISTRY),
+    Check("network", surroundings.look_at_network, _MOUNT, fatal=False),
     Check("clock", surroundings.look_at_clock, "run it again"),
-    Check(
-        "git",
-        surroundings.look_at_git,
-        "git status there should answer at once: a dead mount or a stuck fsmonitor",
-        fatal=False,
-    ),
-    Check("gpus", surroundings.look_at_gpus, "the GPU driver hangs: dmesg; the node needs a reset", fatal=False),
-    Check("amd-smi", surroundings.look_at_amd_smi, "the GPU driver hangs: dmesg; the node needs a reset", fatal=False),
+    Check("git", surroundings.look_at_git, _GIT, fatal=False),
+    Check("gpus", surroundings.look_at_gpus, _DRIVER, fatal=False),
+    Check("amd-smi", surroundings.look_at_amd_smi, _DRIVER, fatal=False),
 )
 
 
@@ -82,16 +74,18 @@ def examine(case: Case, checks: Sequence[Check], seconds: float = DEADLINE) -> t
         check.name: partial(_looked, check, case) for check in checks
     }
     told = probes.gather(questions, seconds)
+    no_engine = not isinstance(told.get("engine", ()), tuple)
     found: list[Finding] = []
     for check in checks:
         said = told[check.name]
-        if isinstance(said, Exception):
-            found.append(_troubled(check, said))
-        elif said is None:
-            found.append(_troubled(check, TimeoutError(f"did not answer within {seconds:g} s")))
-        else:
+        if isinstance(said, tuple):
             found += said
-    return tuple(_merged(_without_engine(found, checks)))
+        elif no_engine and check.needs_engine:  # one dead engine is one failure
+            found.append(Finding(check.name, "warn", "not checked, because of the engine", "see engine"))
+        else:
+            late = f"{check.where(case)} did not answer within {seconds:g} s".strip()
+            found.append(_troubled(check, said or TimeoutError(late)))
+    return tuple(_merged(found))
 
 
 def _looked(check: Check, case: Case) -> tuple[Finding, ...]:
@@ -108,20 +102,10 @@ def _troubled(check: Check, error: Exception) -> Finding:
         outcome = Outcome.INFRA if error.outcome is Outcome.TIMEOUT else error.outcome
     elif not isinstance(error, OSError):
         message, outcome = f"the check itself failed: {type(error).__name__}: {error}", Outcome.INTERNAL
+        remedy = "this is a bug of ours: report this line"
     if not check.fatal and outcome is Outcome.INFRA:
         return Finding(check.name, "warn", message, remedy)
     return Finding(check.name, "fail", message, remedy, outcome)
-
-
-def _without_engine(found: Sequence[Finding], checks: Sequence[Check]) -> Iterator[Finding]:
-    """One dead engine is one failure: what could not be looked at because of it says so."""
-    dependent = {check.name for check in checks if check.needs_engine}
-    dead = any(each.check == "engine" and each.state == "fail" for each in found)
-    for each in found:
-        if dead and each.check in dependent and each.state != "ok":
-            yield Finding(each.check, "warn", "not checked, because of the engine", "see engine")
-        else:
-            yield each
 
 
 def _merged(found: Iterable[Finding]) -> Iterator[Finding]:

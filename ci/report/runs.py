@@ -11,7 +11,7 @@ from ..errors import CiError, Outcome
 from . import summary
 from .summary import RunReport, TierReport
 
-_NEXT = {"base": "inv build-ci-base", "ci-base": "inv build-test", "test": "nox -s rocm-tests"}
+_NEXT = {"base": "inv build-ci-base", "ci-base": "inv build-test"}
 """What a person usually does after a tier is there."""
 
 

@@ -62,4 +62,5 @@ def version(env: Mapping[str, str], start: Run = run) -> str:
     if not done.ok:
         hint = "install docker-buildx 0.17 or newer, or run ./ci/bootstrap"
         raise InfraError("no-buildx", "docker buildx does not answer", context=done.tail(3), hint=hint)
-    return done.stdout.split()[1].removeprefix("v").split("+")[0]
+    words = [*done.stdout.split(), "", ""]
+    return words[1].removeprefix("v").split("+")[0]

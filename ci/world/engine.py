@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from ..settings import Settings
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 NOT_FOUND = 404
+PATIENCE = 10.0
+"""Seconds a local engine may take to answer a question; one that is stopped never does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +102,33 @@ class Engine:
 
     def image(self, name: str) -> Image | None:
         """The image called ``name``, or None where the engine surely has none."""
-        if self.at.host.startswith("unix://") and self._client is None:
-            status, body = self._ask(f"/images/{quote(name, safe='/:@')}/json")
+        if self._is_local:
+            status, body = self._ask("GET", f"/images/{quote(name, safe='/:@')}/json")
             if status == NOT_FOUND:
                 return None
             if status != http.client.OK:
                 raise _broken(self.at, f"status {status} for image {name}: {body[:200]!r}")
-            return Image.of(json.loads(body))
+            return self._described(name, body)
         with self._talking() as client:
             try:
                 return Image.of(client.api.inspect_image(name))
             except self._errors().ImageNotFound:
                 return None
 
-    def _ask(self, path: str) -> tuple[int, bytes]:
-        connection = _UnixConnection(self.at.host.removeprefix("unix://"))
+    @property
+    def _is_local(self) -> bool:
+        return self.at.host.startswith("unix://")
+
+    def _described(self, name: str, body: bytes) -> Image:
         try:
-            connection.request("GET", path)
+            return Image.of(json.loads(body))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise _broken(self.at, f"its answer for image {name} is no description: {body[:80]!r}") from None
+
+    def _ask(self, method: str, path: str, patience: float = PATIENCE) -> tuple[int, bytes]:
+        connection = _UnixConnection(self.at.host.removeprefix("unix://"), patience)
+        try:
+            connection.request(method, path)
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -139,8 +152,16 @@ class Engine:
             repository, _, tag = new.rpartition(":")
             client.api.tag(name, repository, tag, force=True)
 
-    def untag(self, name: str) -> None:
-        """Take the name away; layers go when no other name holds them. No error where it is gone already."""
+    def untag(self, name: str, patience: float = 60.0) -> None:
+        """Take the name away; layers go when no other name holds them. No error where it is gone already.
+
+        ``patience`` bounds the wait on a local engine: whoever was told to stop has little of it.
+        """
+        if self._is_local:
+            status, body = self._ask("DELETE", f"/images/{quote(name, safe='/:@')}", patience)
+            if status not in {http.client.OK, NOT_FOUND}:
+                raise _broken(self.at, f"status {status} when removing {name}: {body[:200]!r}")
+            return
         with self._talking() as client:
             try:
                 client.api.remove_image(name, noprune=False)
@@ -157,19 +178,28 @@ class Engine:
         repository, _, tag = name.rpartition(":")
         with self._talking() as client:
             text = client.api.import_image_from_stream(archive, repository=repository, tag=tag)
-            self._drain(json.loads(line) for line in text.splitlines() if line)
-        image = self.image(name)
-        if image is None:
-            raise _broken(self.at, f"import of {name} ended well but the image is not there")
-        return image
+            rows = self._drain(json.loads(line) for line in text.splitlines() if line)
+        return self._arrived(name, str(rows[-1].get("status", "")), "import")
 
     def pull(self, name: str, platform: str) -> Image:
         """Pull ``name``; an error inside the stream is an error, an older local image is no success."""
         with self._talking() as client:
-            self._drain(client.api.pull(name, stream=True, decode=True, platform=platform))
+            rows = self._drain(client.api.pull(name, stream=True, decode=True, platform=platform))
+        lines = (str(row.get("status", "")) for row in rows)
+        digest = next((line.removeprefix("Digest: ") for line in lines if line.startswith("Digest: ")), "")
+        return self._arrived(name, digest, "pull")
+
+    def _arrived(self, name: str, digest: str, how: str) -> Image:
+        """The image now called ``name``, which has to be the one the stream's last records spoke of."""
+        if not digest.startswith("sha256:"):
+            hint = "the connection was cut; run the same command again"
+            raise InfraError("engine-stream", f"the {how} of {name} ended without a digest", hint=hint)
         image = self.image(name)
         if image is None:
-            raise _broken(self.at, f"pull of {name} ended well but the image is not there")
+            raise _broken(self.at, f"the {how} of {name} ended well but the image is not there")
+        if image.id != digest and not any(known.endswith(f"@{digest}") for known in image.digests):
+            hint = "somebody else tags images of this name at the same time; run the same command again"
+            raise InfraError("engine-stream", f"the {how} gave {digest}, but {name} is {image.id}", hint=hint)
         return image
 
     def push(self, name: str) -> str:
@@ -177,7 +207,12 @@ class Engine:
         repository, _, tag = name.rpartition(":")
         with self._talking() as client:
             records = client.api.push(repository, tag, stream=True, decode=True)
-            digest = next((row["aux"]["Digest"] for row in self._drain(records) if "Digest" in row.get("aux", {})), "")
+            rows = self._drain(records)
+        # The containerd store ends a push with a line of text, the older stores with an "aux" record.
+        ending = re.compile(rf"{re.escape(tag)}: digest: (sha256:[0-9a-f]{{64}}) size: \d+")
+        said = (ending.fullmatch(str(row.get("status", ""))) for row in reversed(rows))
+        digest = next((match[1] for match in said if match), "")
+        digest = digest or next((row["aux"]["Digest"] for row in rows if "Digest" in row.get("aux", {})), "")
         if not digest:
             hint = "the connection was cut; run the same command again"
             raise InfraError("push", f"the push of {name} ended without a digest", hint=hint)
@@ -203,8 +238,8 @@ class Engine:
 
     def _drain(self, records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Read a progress stream to its end; raises on the error record that hides behind status 200."""
-        rows = []
-        for row in records:
+        rows: list[Mapping[str, Any]] = []
+        for row in self._readable(records):
             if "error" in row or "errorDetail" in row:
                 detail = (row.get("errorDetail") or {}).get("message") or row.get("error")
                 raise InfraError("engine-stream", f"the engine reports: {detail}", hint=_stream_hint(str(detail)))
@@ -212,6 +247,17 @@ class Engine:
         if not rows:
             raise _broken(self.at, "the engine's answer was empty")
         return rows
+
+    def _readable(self, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """The records; a stream that breaks off raises whatever its layer happens to raise, told here as one."""
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield from records
+        except (HTTPError, http.client.HTTPException, ValueError) as error:
+            hint = "the connection was cut; see the engine's log, then run the same command again"
+            message = f"the engine's answer broke off: {_reason(error)}"
+            raise InfraError("engine-stream", message, hint=hint) from None
 
     @contextmanager
     def _talking(self) -> Iterator[Any]:
@@ -248,8 +294,8 @@ class Engine:
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=10)
+    def __init__(self, path: str, patience: float) -> None:
+        super().__init__("localhost", timeout=patience)
         self._path = path
 
     def connect(self) -> None:
@@ -273,6 +319,8 @@ def _silent(at: Endpoint, error: BaseException) -> InfraError:
 def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
+    if isinstance(error, TimeoutError):
+        return "it is silent"
     return str(error) or type(error).__name__
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -48,15 +46,16 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write ``path`` so that a reader sees the old bytes or all the new ones, even after a power cut."""
     with disk_errors(f"cannot write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        new = path.with_name(f".new-{os.getpid()}-{os.urandom(4).hex()}")
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            Path(name).replace(path)
+            new.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
             raise
 
 
@@ -115,18 +114,11 @@ def walk(root: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def write_secret(path: Path, value: str) -> None:
-    """Write a value only this user may read."""
-    with disk_errors(f"cannot write {path}"):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as stream:
-            stream.write(value)
-
-
 def remove(path: Path) -> None:
     """Remove a folder or file of ours; no error where it is gone."""
     if path.is_dir() and not path.is_symlink():
+        import shutil
+
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ def tracked(root: Path, start: Run = run) -> Tracked | None:
         "-m",
         "-d",
     )
-    listing = start(Command(argv))
+    listing = start(Command(argv, brief=True))
     if not listing.ok:
         if any((folder / ".git").exists() for folder in (root, *root.parents)):
             hint = "run git status there; a folder of another owner needs git config safe.directory"
@@ -79,7 +78,7 @@ def tracked(root: Path, start: Run = run) -> Tracked | None:
 
 def _pure(root: Path, blobs: dict[str, tuple[str, str]], start: Run) -> bool:
     """No attribute and no setting rewrites bytes between the object store and the working tree."""
-    settings = start(Command(("git", "-C", str(root), "config", "--get-regexp", r"^core\.(autocrlf|attributesfile)$")))
+    settings = start(Command(("git", "-C", str(root), "config", "--get-regexp", r"^core\.(autocrlf|attributesfile)$"), brief=True))
     if any(not line.lower().endswith(" false") for line in settings.stdout.splitlines()):
         return False
     top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
@@ -97,7 +96,7 @@ def blob_id(data: bytes) -> str:
 
 def toplevel(folder: Path, start: Run = run) -> Path | None:
     """The root of the working tree around ``folder``, or None outside of git."""
-    found = start(Command(("git", "-C", str(folder), "rev-parse", "--show-toplevel")))
+    found = start(Command(("git", "-C", str(folder), "rev-parse", "--show-toplevel"), brief=True))
     return Path(found.stdout.rstrip("\n")) if found.ok else None
 
 
@@ -127,6 +126,8 @@ def head(folder: Path) -> Head | None:
 @contextmanager
 def checkout(top: Path, commit: str, start: Run = run) -> Iterator[Path]:
     """A private copy of the tree at ``commit``, as a checkout would write it; the repository stays as it is."""
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="rocm-ci-tree-") as folder:
         env = {"GIT_INDEX_FILE": f"{folder}/index", "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": folder}
         tree = Path(folder) / "tree"

@@ -7,14 +7,15 @@ is over, whatever its last line says.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..errors import ConfigError, InfraError
 from . import files
 
 VERSION = 1
@@ -63,7 +64,9 @@ class Ledger:
                 runs.mkdir(parents=True, exist_ok=True)
                 runs.chmod(0o1777)
             (runs / run).mkdir(mode=0o755)
-        files.write_json(runs / run / "owner.json", {"version": VERSION, "verb": verb, **asdict(Owner.me())})
+        owner = runs / run / "owner.json"
+        files.write_json(owner, {"version": VERSION, "verb": verb, **asdict(Owner.me())})
+        owner.chmod(0o644)  # other users' reap has to see that this run lives
         return cls(runs / run)
 
     def will_make(self, kind: str, name: str) -> Thing:
@@ -76,16 +79,38 @@ class Ledger:
         """Write down that a thing was removed, or handed over to live on."""
         self._append({"gone": asdict(thing)})
 
+    def clear(self, thing: Thing, remove: Callable[[], None], warn: Callable[[str], None]) -> None:
+        """Remove a thing and write that down; what cannot be removed is said and stays open for ``reap``.
+
+        For the end of a run: a dead engine or a full disk must not hide the error that brought us here.
+        """
+        try:
+            remove()
+            self.gone(thing)
+        except InfraError as error:
+            warn(f"{thing.kind} {thing.name} is left behind for inv reap: {error}")
+
     def end(self) -> None:
         """Close the run; what is still open stays visible to ``reap``."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # it only tells that the run is alive, which its process does as well
             (self.folder / "owner.json").unlink()
 
     def _append(self, record: object) -> None:
-        with files.disk_errors(f"cannot write the ledger in {self.folder}"), self._file.open("a") as stream:
-            stream.write(json.dumps(record) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        """Add one line, whole or not at all: half a line would swallow the next one."""
+        line = (json.dumps(record) + "\n").encode()
+        with files.disk_errors(f"cannot write the ledger in {self.folder}"):
+            handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                before = os.fstat(handle).st_size
+                try:
+                    if os.write(handle, line) != len(line):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(handle)
+                except OSError:
+                    os.ftruncate(handle, before)
+                    raise
+            finally:
+                os.close(handle)
 
     @property
     def _file(self) -> Path:

@@ -15,11 +15,11 @@ from . import files
 def exclusive(state: Path, name: str, say: Callable[[str], None]) -> Iterator[bool]:
     """Hold the lock ``name``; gives True when another process had it and we waited."""
     folder = state / "locks"
-    with files.disk_errors(f"cannot make {folder}"):
+    with files.disk_errors(f"cannot make {folder / name}"):
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o1777)
-        handle = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        handle = _opened(folder / name)
     try:
         waited = False
         try:
@@ -31,3 +31,18 @@ def exclusive(state: Path, name: str, say: Callable[[str], None]) -> Iterator[bo
         yield waited
     finally:
         os.close(handle)
+
+
+def _opened(path: Path) -> int:
+    """A handle for any user of this host: a lock needs no right to write, and whoever made the file had a umask.
+
+    A file that is there is opened without O_CREAT, which the kernel may refuse for somebody else's
+    file in a folder with the sticky bit.
+    """
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    if os.fstat(handle).st_uid == os.geteuid():
+        os.fchmod(handle, 0o644)
+    return handle

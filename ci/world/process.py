@@ -36,13 +36,18 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to start. ``deadline`` and ``inactivity`` are seconds, None for no limit; stdin is closed."""
+    """What to start. ``deadline`` and ``inactivity`` are seconds, None for no limit; stdin is closed.
+
+    ``brief`` is for a question that ends by itself within moments: it is not told of our
+    death, and so starts without a copy of this process.
+    """
 
     argv: tuple[str, ...]
     cwd: Path | None = None
     env: Mapping[str, str] | None = None
     deadline: float | None = None
     inactivity: float | None = None
+    brief: bool = False
 
     def __str__(self) -> str:
         return shlex.join(self.argv)
@@ -91,7 +96,8 @@ def run(command: Command, on_line: Lines | None = None, clock: Clock | None = No
 @contextmanager
 def started(command: Command) -> Iterator[subprocess.Popen[bytes]]:
     """The child in a group of its own that dies with us, pipes closed on the way out."""
-    _libc()  # loaded here, so that the child does nothing but one system call before exec
+    if not command.brief:
+        _libc()  # loaded here, so that the child does nothing but one system call before exec
     try:
         child = subprocess.Popen(
             command.argv,
@@ -101,7 +107,7 @@ def started(command: Command) -> Iterator[subprocess.Popen[bytes]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             process_group=0,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, see above
+            preexec_fn=None if command.brief else die_with_parent,  # noqa: PLW1509 - one system call, see above
         )
     except FileNotFoundError:
         name = command.argv[0]

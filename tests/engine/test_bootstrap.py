@@ -27,8 +27,8 @@ import pytest
 SCRIPT = Path(__file__).resolve().parents[2] / "ci" / "bootstrap"
 NOBODY = 65534
 pytestmark = pytest.mark.skipif(
-    not all(shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin") for name in ("git", "debootstrap")),
-    reason="git or debootstrap is missing: as root the script would install it",
+    not all(shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin") for name in ("git", "mmdebstrap")),
+    reason="git or mmdebstrap is missing: as root the script would install it",
 )
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
 

@@ -39,6 +39,8 @@ AWKWARD = {
     "healthcheck": 'FROM a\nHEALTHCHECK --interval=5s CMD\tcurl x y\nHEALTHCHECK CMD ["a"]\nHEALTHCHECK NONE\n',
     "rest": 'FROM a\nEXPOSE 80 443/tcp\nUSER a:b\nWORKDIR /a b\nSTOPSIGNAL 9\nSHELL ["a"]\nMAINTAINER me\n',
     "heredoc": "FROM a\nRUN <<EOF\n# kept\n\n  x \\\nEOF\nCMD y\n",
+    "heredoc whose mark is also indented text": "FROM a\nRUN <<EOF\n\tEOF\nEOF\nCMD y\n",
+    "no escape in single quotes": "FROM a\nENV a='x\\' b=c\nARG d='\\' e\n",
     "heredoc crlf": "FROM a\r\nRUN <<EOF\r\nx\r\nEOF\r\nCMD y\r\n",
     "heredoc quoted": "FROM a\nRUN cat <<'E F' >x\n$A\nE F\nRUN <<\"B\"\nb\nB\n",
     "heredoc with tabs": "FROM a\nRUN <<-EOF\n\tx\n\t\tEOF\nCMD y\n",

@@ -61,6 +61,12 @@ def test_stages_are_reached_by_from_copy_and_mounts() -> None:
     assert sources(reached(fixed, "b")) == [("", "copy", ("one",))]
 
 
+def test_a_base_is_never_a_stage_that_comes_later() -> None:
+    found = reached("FROM debian AS debian\nFROM late AS x\nFROM debian AS late\nCOPY --from=x a b\n")
+    assert found.stages == ("debian", "x", "late")
+    assert [image.ref for image in found.images] == ["debian", "late"]
+
+
 def test_a_later_stage_cannot_be_a_source() -> None:
     assert refused(STAGES) == [(7, "dockerfile-later-stage")]
     assert refused("FROM a AS x\nCOPY --from=x a b\n") == [(2, "dockerfile-later-stage")]

@@ -52,6 +52,7 @@ def taken(wanted: FileNeed) -> str:
         (need("docs", excludes=("**/*.md", "!sub/deep")), "docs/b.txt"),
         (need("docs", excludes=("**/*.md", "!sub/deep/c.md")), "docs/b.txt docs/sub/deep/c.md"),
         (need("*.txt", excludes=("a.txt",)), "a.txt b.txt"),
+        (need("a.txt", excludes=("**",)), "a.txt"),
         (need("do*", "a.txt", excludes=("sub", "a.txt")), "a.txt docs/a.md docs/b.txt"),
         (need("docs/sub", parents=True), "docs/sub/a.md docs/sub/deep/c.md"),
         (need("docs/./sub/*.md", parents=True), "docs/sub/a.md"),
@@ -96,7 +97,9 @@ def test_all_missing_sources_are_told_at_once() -> None:
     assert [problem.message.split()[3] for problem in raised.value.problems] == ["nope", "nada"]
 
 
-def test_a_malformed_pattern_is_refused() -> None:
+@pytest.mark.parametrize("wanted", [need("a[*"), need("docs", excludes=("a[",)), need("a[", parents=True)])
+def test_a_malformed_pattern_is_refused(wanted: FileNeed) -> None:
     with pytest.raises(ConfigError) as raised:
-        taken(need("a[*"))
+        taken(wanted)
     assert raised.value.problems[0].reference == "bad-pattern"
+    assert str(raised.value.problems[0].place) == "docker/D:7"

@@ -24,7 +24,7 @@ def select(need: FileNeed, paths: Sequence[str], *, named_only: Collection[str])
     taken: set[str] = set()
     empty: list[str] = []
     for source in need.sources:
-        found = list(_taken(need, source, paths, named_only))
+        found = _taken(need, source, paths, named_only)
         if not found:
             empty.append(source)
         taken.update(found)
@@ -39,16 +39,14 @@ def _is_pattern(need: FileNeed, source: str) -> bool:
     return need.how != "bind" and has_wildcard(source)
 
 
-def _taken(
-    need: FileNeed, source: str, paths: Sequence[str], named_only: Collection[str]
-) -> Iterator[str] | Sequence[str]:
+def _taken(need: FileNeed, source: str, paths: Sequence[str], named_only: Collection[str]) -> Sequence[str]:
     try:
         if need.parents:
-            return _parents(need, source, paths, named_only)
+            return list(_parents(need, source, paths, named_only))
         if source in named_only:
             return [source]
         if need.excludes:
-            return _without(need, source, paths)
+            return list(_without(need, source, paths))
         if _is_pattern(need, source):
             return [path for path, _ in _matches(source, paths)]
         return _below(source, paths)

@@ -1,0 +1,152 @@
+"""What the engine tests share: a tiny root image, a command line in a state of its own, a real registry."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUSYBOX = Path("/bin/busybox")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished command line."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.stdout)
+        return document
+
+    def tier(self, name: str) -> dict[str, Any]:
+        """The row of one tier in the result of a build."""
+        return next(row for row in self.json["tiers"] if row["tier"] == name)
+
+
+@dataclass(frozen=True)
+class Cli:
+    """``python -m ci`` with a state folder of its own and a clean environment."""
+
+    state: Path
+    environ: Mapping[str, str]
+
+    def __call__(self, *arguments: str, check: int | None = 0, cwd: Path | None = None, **environ: str) -> Ran:
+        env = {**self.environ, "ROCM_CI_STATE": str(self.state), "PYTHONPATH": str(ROOT), **environ}
+        done = subprocess.run(
+            [sys.executable, "-m", "ci", *arguments],
+            cwd=cwd or ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        if check is not None:
+            assert done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def docker(*arguments: str, check: bool = True, stdin: bytes | None = None) -> str:
+    """The docker command line, for looking at what really is there."""
+    done = subprocess.run(["docker", *arguments], input=stdin, capture_output=True, check=False, timeout=300)
+    if check:
+        assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().strip()
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    kept = ("PATH", "HOME", "DOCKER_HOST", "SSL_CERT_FILE", "PIP_FIND_LINKS", "DOCKER_CONFIG")
+    return Cli(tmp_path / "state", {name: os.environ[name] for name in kept if name in os.environ})
+
+
+@pytest.fixture(scope="session")
+def busy_root() -> Iterator[str]:
+    """A root image of one static binary, made in a moment."""
+    if not BUSYBOX.exists():
+        pytest.fail("busybox-static is not installed: apt-get install busybox-static")
+    name = "rocm-ci-test/busy:1"
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(BUSYBOX, "bin/busybox")
+        for tool in ("sh", "cat", "echo", "sleep", "ls", "mkdir", "env", "true", "false", "date", "dd", "stat"):
+            link = tarfile.TarInfo(f"bin/{tool}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+        for folder in ("opt", "tmp", "run", "etc"):
+            made = tarfile.TarInfo(folder)
+            made.type, made.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(made)
+    docker("import", "-", name, stdin=archive.getvalue())
+    yield name
+    remove_images("rocm-ci-test/")
+    for image in docker("images", "--format", "{{.Repository}}:{{.Tag}}", "rocm-ci/root").splitlines():
+        if ":busy-" in image:
+            docker("rmi", "-f", image, check=False)
+
+
+def remove_images(prefix: str) -> None:
+    """Remove every image whose repository holds ``prefix``."""
+    images = docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
+    mine = [image for image in images if prefix in image and not image.endswith(":<none>")]
+    if mine:
+        docker("rmi", "-f", *mine, check=False)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """A real registry (CNCF distribution) on the loopback; gives ``host:port``."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.fail("docker-registry is not installed: apt-get install docker-registry")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = tmp_path / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\nlog: {{level: error}}\n"
+    )
+    with subprocess.Popen(
+        [program, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            wait_until_it_answers(f"http://127.0.0.1:{port}/v2/")
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+    remove_images(f"127.0.0.1:{port}/")
+
+
+def wait_until_it_answers(url: str, seconds: float = 30.0) -> None:
+    """Block until something answers at ``url``, or fail."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            if time.monotonic() > end:
+                pytest.fail(f"nothing answers at {url}")
+            time.sleep(0.1)
