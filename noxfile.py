@@ -2,10 +2,12 @@
 
 It imports nothing of ours (the ``nox`` script cannot import a package from the repository
 root) and drives ``sys.executable``, so that it uses the environment it was started from.
+Nox itself ends with 0, 1, 2, 3 or 130 only; a build's typed outcome is in its ``result.json``.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 import nox
@@ -13,16 +15,24 @@ import nox
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "tests"]
 
+PATHS = ("tests/unit", "tests/golden", "tests/engine")
+
 
 def run(session: nox.Session, *command: str) -> None:
-    """Run a module of our Python; Ctrl-C waits for the child's own clean-up, however long it takes."""
-    session.run(sys.executable, "-m", *command, external=True, interrupt_timeout=None, terminate_timeout=None)
+    """Run a module of our Python.
 
-
-@nox.session
-def tests(session: nox.Session) -> None:
-    """Everything that needs no GPU: unit and golden tests, then the engine tests where an engine answers."""
-    run(session, "pytest", *(session.posargs or ["tests/unit", "tests/golden", "tests/engine"]))
+    Ctrl-C waits for the child's own clean-up, however long it takes.  A SIGTERM to Nox reaches
+    no child: ours watch the process that ``NOX_PID`` names and end with it.
+    """
+    session.run(
+        sys.executable,
+        "-m",
+        *command,
+        external=True,
+        env={"NOX_PID": str(os.getpid())},
+        interrupt_timeout=None,
+        terminate_timeout=None,
+    )
 
 
 @nox.session
@@ -36,3 +46,28 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Strict type checking."""
     run(session, "mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All that needs no GPU; engine tests are left out, loudly, where no engine answers. ``-- PATHS`` narrows."""
+    run(session, "pytest", *(session.posargs or PATHS))
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """The world fails on purpose: engine, registry, disk, signals."""
+    run(session, "pytest", *(session.posargs or ["tests/faults"]))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Write the generated reference anew; fails when it was not committed as it is now."""
+    run(session, "pytest", "-q", "tests/golden/test_reference.py", "--update-golden")
+    session.run("git", "diff", "--exit-code", "--", "docs/reference", external=True)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against bake and write docs/benchmarks.md; ``-- --check`` exits with 1 past a bound."""
+    run(session, "tests.bench", *session.posargs)

@@ -47,7 +47,7 @@ class Verb:
     @property
     def summary(self) -> str:
         """The first line of the function's docstring."""
-        return (self.run.__doc__ or "").strip().splitlines()[0]
+        return (self.run.__doc__ or "").strip().partition("\n")[0]
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Call:
 
     verb: Verb
     values: Mapping[str, Any]
-    stderr: TextIO
+    stderr: TextIO | None
     ledger: Ledger | None = field(default=None)
 
     def text(self, name: str) -> str:
@@ -92,17 +92,21 @@ class Call:
     @cached_property
     def console(self) -> Console:
         """The one place that writes to stderr."""
-        from .providers.folding import folding
-        from .report.console import Console, capabilities
-        from .world.clock import SystemClock
+        return console(self.settings.environ, self.stderr)
 
-        environ = self.settings.environ
-        able = capabilities(environ, self.stderr.isatty())
-        return Console(
-            self.stderr,
-            interactive=able.interactive,
-            colour=able.colour,
-            unicode=able.unicode,
-            folding=folding(environ),
-            clock=SystemClock(),
-        )
+
+def console(environ: Mapping[str, str], stderr: TextIO | None) -> Console:
+    """A console on ``stderr``, able to do what the environment says; None is a stream that was closed."""
+    from .providers.folding import folding
+    from .report.console import Console, capabilities
+    from .world.clock import SystemClock
+
+    able = capabilities(environ, stderr is not None and stderr.isatty())
+    return Console(
+        stderr,
+        interactive=able.interactive,
+        colour=able.colour,
+        unicode=able.unicode,
+        folding=folding(environ),
+        clock=SystemClock(),
+    )

@@ -29,6 +29,11 @@ class Document:
     value: Any
     places: Mapping[Path, Place]
     problems: tuple[Problem, ...] = ()
+    keys: Mapping[Path, Place] = field(default_factory=dict)
+
+    def key(self, *path: str | int) -> Place:
+        """Where the key of the value at ``path`` stands: what is wrong with a key is shown there."""
+        return self.keys.get(path) or self.place(*path)
 
     def place(self, *path: str | int) -> Place:
         """Where the value at ``path`` stands; the nearest parent for a path that is not there."""
@@ -55,7 +60,7 @@ def read(text: str, file: str) -> Document:
         return Document(file, {}, {(): place}, (Problem("empty-file", "the file is empty", place=place),))
     walk = _Walk(file)
     value = walk.plain(node, ())
-    return Document(file, value, walk.places, tuple(walk.problems))
+    return Document(file, value, walk.places, tuple(walk.problems), walk.keys)
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
@@ -73,17 +78,28 @@ class _Walk:
     file: str
     places: dict[Path, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    keys: dict[Path, Place] = field(default_factory=dict)
+    inside: list[Any] = field(default_factory=list)
 
     def plain(self, node: Any, path: Path) -> Any:
         """The node as plain data; notes its place and whatever is wrong with it."""
         mark = node.start_mark
         place = Place(self.file, mark.line + 1, mark.column + 1)
         self.places[path] = place
-        if node.id == "mapping":
-            return self._mapping(node, path)
-        if node.id == "sequence":
+        if node.id == "scalar":
+            return self._scalar(node, place)
+        if any(node is outer for outer in self.inside):
+            self._refuse(place, "the value contains itself", "write the value out instead of an *alias")
+            return ""
+        if node.tag not in (_TAG + "map", _TAG + "seq"):
+            self._refuse(place, f"the tag {node.tag} means nothing here", "delete the tag")
+        self.inside.append(node)
+        try:
+            if node.id == "mapping":
+                return self._mapping(node, path)
             return [self.plain(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self._scalar(node, place)
+        finally:
+            self.inside.pop()
 
     def _mapping(self, node: Any, path: Path) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -94,12 +110,13 @@ class _Walk:
             if key_node.id != "scalar" or not isinstance(key, str):
                 self.problems.append(Problem("key-type", "a key must be plain text", place=place))
                 continue
-            if key_node.tag not in (_TAG + "str", "!") and key_node.style is None:
+            if key_node.tag not in (_TAG + "str", "!") and not key_node.style:  # None, or "" from the C parser
                 self._refuse(place, f"key {key!r} is not read as text by YAML", f'quote it: "{key}"')
             if key in result:
-                hint = f"keep one of them; the other is on line {self.places[(*path, key)].line}"
+                hint = f"keep one of them; the other is on line {self.keys[(*path, key)].line}"
                 self.problems.append(Problem("duplicate-key", f"key {key!r} appears twice", hint, place=place))
                 continue
+            self.keys[(*path, key)] = place
             result[key] = self.plain(value_node, (*path, key))
         return result
 
@@ -131,7 +148,8 @@ class _Walk:
 SCHEMA_KEYWORDS = frozenset(
     (
         "$schema", "$id", "$defs", "$ref", "title", "description", "type", "properties", "required",
-        "additionalProperties", "enum", "const", "pattern", "items", "minItems", "minLength", "minProperties",
+        "additionalProperties", "enum", "const", "pattern", "items", "minItems", "minLength", "maxLength",
+        "minProperties", "propertyNames",
     )
 )  # fmt: skip
 """The part of JSON Schema that ``check`` knows; a test refuses a schema that uses another keyword."""
@@ -151,8 +169,16 @@ def check(document: Document, schema: Mapping[str, Any]) -> tuple[Problem, ...]:
 
     The schema file is the one truth for editors and for us; this interprets the subset in
     ``SCHEMA_KEYWORDS`` because no schema library knows line numbers, or imports in milliseconds.
+    What ``read`` already refused is not said a second time in the schema's words.
     """
-    return tuple(_check(document, (), document.value, schema, schema))
+    if not document.places.keys() - {()} and document.problems:
+        return ()  # it could not be parsed at all: every key would be missing
+    said = {problem.place for problem in document.problems if problem.reference == "ambiguous-value"}
+    found = _check(document, (), document.value, schema, schema)
+    return tuple(problem for problem in found if problem.place not in said or problem.reference not in _OF_A_VALUE)
+
+
+_OF_A_VALUE = ("wrong-type", "wrong-value", "too-short")
 
 
 def _check(
@@ -163,7 +189,7 @@ def _check(
     place = doc.place(*path)
     name = ".".join(str(part) for part in path) or "the file"
     wanted = schema.get("type")
-    if wanted and (not isinstance(value, _TYPES[wanted]) or (isinstance(value, bool) and wanted != "boolean")):
+    if wanted and not _is(value, wanted):
         yield Problem("wrong-type", f"{name} must be {_article(wanted)}, not {_shown(value)}", place=place)
         return
     if "const" in schema and value != schema["const"]:
@@ -182,9 +208,20 @@ def _check(
             yield from _check(doc, (*path, index), item, schema.get("items", {}), top)
 
 
+def _is(value: Any, kind: str) -> bool:
+    """Whether ``value`` is of a JSON type: 1.0 is an integer there, true is none."""
+    if isinstance(value, bool):
+        return kind == "boolean"
+    if kind == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, _TYPES[kind])
+
+
 def _check_text(name: str, value: str, schema: Mapping[str, Any], place: Place) -> Iterator[Problem]:
     if len(value) < schema.get("minLength", 0):
         yield Problem("too-short", f"{name} must not be empty", place=place)
+    elif len(value) > schema.get("maxLength", len(value)):
+        yield Problem("too-long", f"{name} is longer than {schema['maxLength']} characters", place=place)
     elif "pattern" in schema and not re.search(schema["pattern"], value):
         hint = schema.get("description", f"it must match {schema['pattern']}")
         yield Problem("wrong-value", f"{name} cannot be {value!r}", hint, place=place)
@@ -203,13 +240,24 @@ def _check_object(
     if len(value) < schema.get("minProperties", 0):
         yield Problem("too-few", f"{name} must not be empty", place=place)
     for key, item in value.items():
+        if "propertyNames" in schema:
+            yield from _check_key(doc, (*path, key), key, schema["propertyNames"], top)
         if key in known:
             yield from _check(doc, (*path, key), item, known[key], top)
         elif other is False:
-            where = doc.place(*path, key)
+            where = doc.key(*path, key)
             yield Problem("unknown-key", f"{name} has no key {key!r}", suggest(key, list(known)), place=where)
         else:
             yield from _check(doc, (*path, key), item, other, top)
+
+
+def _check_key(
+    doc: Document, path: Path, key: str, schema: Mapping[str, Any], top: Mapping[str, Any]
+) -> Iterator[Problem]:
+    place = doc.key(*path)
+    for problem in _check(Document(doc.file, key, {(): place}), (), key, schema, top):
+        message = problem.message.replace("the file", f"the key {'.'.join(map(str, path))}", 1)
+        yield Problem(problem.reference, message, problem.hint, place=place)
 
 
 def _article(kind: str) -> str:

@@ -7,33 +7,94 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 from .answer import Answer
-from .call import Call, Verb
-from .errors import CiError, InternalError, Outcome, Problem
+from .call import Call, Verb, console
+from .errors import CiError, InternalError, Interrupted, Outcome, Problem
+from .settings import capture
 from .world.process import listen
 
+SIGINT_CODE = Outcome.INTERRUPTED.exit_code
 
-def perform(verb: Verb, values: Mapping[str, Any], stdout: TextIO, stderr: TextIO) -> int:
-    """Run ``verb`` and return the process exit code."""
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a call ended: the answer, the text for stdout, and the exit code."""
+
+    answer: Answer
+    text: str
+    code: int
+
+
+def perform(verb: Verb, values: Mapping[str, Any], stdout: TextIO | None, stderr: TextIO | None) -> int:
+    """Run ``verb`` and return the process exit code; a stream that is None was closed before we began."""
     call = Call(verb, values, stderr)
     try:
-        with listen():
-            answer = verb.run(call)
-        code = answer.outcome.exit_code
+        return _perform(call, stdout, stderr)
+    except KeyboardInterrupt:  # before we listened, or while a slow reader took the result
+        return SIGINT_CODE
+    finally:
+        _settle(stderr)
+
+
+def _perform(call: Call, stdout: TextIO | None, stderr: TextIO | None) -> int:
+    with listen():
+        try:
+            end = _run(call)
+            _close(call, end.answer, end.code)
+        except Interrupted as error:  # after the verb's end; from here on signals are ignored
+            end = _failed(call, error)
+            _close(call, end.answer, end.code)
+    lost = write(end.text, stdout, stderr)
+    if lost and not end.code:
+        _close(call, Answer(Outcome.INFRA, "", end.answer.document), lost)
+    return end.code or lost
+
+
+def refuse(verb: str, error: CiError, stdout: TextIO | None, stderr: TextIO | None, *, as_json: bool) -> int:
+    """Show why a command line is not performed at all; returns the exit code."""
+    console(capture().environ, stderr).problem(error.problems, error.outcome)
+    if as_json:
+        write(_encoded(_document(verb, error)), stdout, stderr)
+    _settle(stderr)
+    return error.exit_code
+
+
+def write(text: str, stream: TextIO | None, stderr: TextIO | None) -> int:
+    """Write to ``stream``: 0, or the exit code for a result that was lost.
+
+    A reader that went away is no error; a full disk is one, said on stderr.  What the stream
+    cannot encode is written as an escape.
+    """
+    if stream is None or not text:
+        return 0
+    encoding = stream.encoding or "utf-8"
+    shown = text.encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        stream.write(shown if shown.endswith("\n") else shown + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        _silence(stream)
+    except OSError as error:
+        _silence(stream)
+        console(capture().environ, stderr).say(f"error: the result could not be written: {error.strerror}")
+        return Outcome.INFRA.exit_code
+    return 0
+
+
+def _run(call: Call) -> _End:
+    try:
+        answer = call.verb.run(call)
+        text = _encoded(answer.document) if call.on("json") else answer.text
+        return _End(answer, text, answer.outcome.exit_code)
     except CiError as error:
-        answer, code = _failed(call, error), error.exit_code
-    except Exception as error:  # the boundary: a bug of ours must still end typed
-        if call.on("debug"):
-            raise
-        answer, code = _failed(call, _bug(error)), Outcome.INTERNAL.exit_code
-    _close(call, answer, code)
-    text = json.dumps(answer.document, indent=2, ensure_ascii=False) if call.on("json") else answer.text
-    return _emit(text, stdout, stderr) or code
+        return _failed(call, error)
+    except Exception as error:  # noqa: BLE001 - the boundary: a bug of ours must still end typed
+        return _failed(call, _bug(error), error)
 
 
 def _bug(error: Exception) -> InternalError:
@@ -41,23 +102,32 @@ def _bug(error: Exception) -> InternalError:
     return InternalError("bug", f"{type(error).__name__}: {error}", hint=hint)
 
 
-def _failed(call: Call, error: CiError) -> Answer:
-    """The answer of a run that ended in an error, rendered to stderr at once."""
-    from .report.console import render_problems
-
-    if call.on("debug") and error.__cause__ is None:
+def _failed(call: Call, error: CiError, cause: Exception | None = None) -> _End:
+    """The end of a run that ended in an error, shown on stderr at once."""
+    if call.on("debug"):
         import traceback
 
-        traceback.print_exception(error, file=call.stderr)
-    _emit(render_problems(error.problems, error.outcome), call.stderr, call.stderr)
-    document = {"outcome": error.outcome, "problems": [_shown(problem) for problem in error.problems]}
-    return Answer(error.outcome, "", {"schema": 1, "verb": call.verb.name, **document})
+        write("".join(traceback.format_exception(cause or error)), call.stderr, None)
+    call.console.problem(error.problems, error.outcome)
+    document = _document(call.verb.name, error)
+    text = _encoded(document) if call.on("json") else ""
+    return _End(Answer(error.outcome, "", document), text, error.exit_code)
+
+
+def _document(verb: str, error: CiError) -> dict[str, Any]:
+    problems = [_shown(problem) for problem in error.problems]
+    return {"schema": 1, "verb": verb, "outcome": error.outcome, "problems": problems}
 
 
 def _shown(problem: Problem) -> dict[str, Any]:
     data = asdict(problem)
     data["place"] = str(problem.place) if problem.place else None
     return {key: value for key, value in data.items() if value}
+
+
+def _encoded(document: Mapping[str, Any]) -> str:
+    """One JSON document, in ASCII: file names need not be text, and not every reader expects UTF-8."""
+    return json.dumps(document, indent=2)
 
 
 def _close(call: Call, answer: Answer, code: int) -> None:
@@ -70,30 +140,25 @@ def _close(call: Call, answer: Answer, code: int) -> None:
         result = {**answer.document, "outcome": answer.outcome, "exit_code": code}
         files.write_json(call.ledger.folder / "result.json", result)
         call.ledger.end()
+    except Interrupted:
+        raise
     except CiError as error:
-        _emit(f"warning: {error}\n", call.stderr, call.stderr)
+        call.console.warn(str(error))
 
 
-def _emit(text: str, stream: TextIO, stderr: TextIO) -> int:
-    """Write to ``stream``. A reader that went away is no error; a full disk is, said on stderr."""
-    if not text:
-        return 0
+def _settle(stderr: TextIO | None) -> None:
+    """What is left for stderr goes out now; a failing flush at Python's end would be exit code 120."""
+    if stderr is None:
+        return
     try:
-        stream.write(text if text.endswith("\n") else text + "\n")
-        stream.flush()
-    except BrokenPipeError:
-        _silence(stream)
-    except OSError as error:
-        _silence(stream)
-        if stream is not stderr:
-            _emit(f"error: the result could not be written: {error.strerror}", stderr, stderr)
-            return Outcome.INFRA.exit_code
-    return 0
+        stderr.flush()
+    except OSError:
+        _silence(stderr)
 
 
 def _silence(stream: TextIO) -> None:
     """Point the stream at nothing, so that Python's own flush at exit cannot fail as well."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    except OSError:
-        sys.stdout = None
+    with suppress(OSError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)

@@ -9,15 +9,15 @@ frame every field, so no bytes can move from one to the next unseen.  Test vecto
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 HEADER = b"rocm-ci manifest 1\n"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Input:
+class Input(NamedTuple):
     """One thing that made the image, for example ``file recipe:scripts/venv.sh 0755 <sha256>``."""
 
     kind: str
@@ -34,16 +34,14 @@ class Manifest:
     @classmethod
     def of(cls, inputs: Iterable[Input]) -> Manifest:
         """The manifest of ``inputs`` in any order; the same input twice counts once."""
-        return cls(tuple(sorted(set(inputs))))
+        return cls(tuple(sorted(dict.fromkeys(inputs))))
 
     def encode(self) -> bytes:
         """The canonical bytes that are hashed."""
-        parts = [HEADER]
-        for item in self.inputs:
-            for text in (item.kind, item.name, item.value):
-                data = text.encode()
-                parts.append(b"%d:%b," % (len(data), data))
-        return b"".join(parts)
+        text = _framed(self.inputs, len)
+        if not text.isascii():
+            text = _framed(self.inputs, lambda part: len(part.encode()))
+        return HEADER + text.encode()
 
     @cached_property
     def identity(self) -> str:
@@ -58,6 +56,10 @@ class Manifest:
     def from_json(cls, rows: Iterable[Iterable[str]]) -> Manifest:
         """Read back what ``to_json`` wrote."""
         return cls.of(Input(*row) for row in rows)
+
+
+def _framed(inputs: Iterable[Input], size: Callable[[str], int]) -> str:
+    return "".join([f"{size(a)}:{a},{size(b)}:{b},{size(c)}:{c}," for a, b, c in inputs])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,24 +8,68 @@ A repository that wants ``inv`` has two lines in its ``tasks.py``::
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
+from difflib import get_close_matches
 from inspect import Parameter, Signature
-from typing import Any
+from pathlib import PurePath
+from types import TracebackType
+from typing import Any, NoReturn
 
 from invoke.collection import Collection
 from invoke.context import Context
-from invoke.exceptions import Exit
+from invoke.exceptions import Exit, ParseError
 from invoke.parser import Parser
+from invoke.parser.context import ParserContext
+from invoke.program import Program
 from invoke.tasks import Task
 
 from .call import Option, Verb
-from .door import perform
-from .errors import Outcome
+from .command_line import HELP, fill_standard_descriptors
+from .door import perform, refuse, write
+from .errors import CiError, ConfigError
+from .one_shot import spare_the_collector
 from .verbs import VERBS
 
 
 def namespace() -> Collection:
     """All verbs as Invoke tasks, with dashed names only: an underscore alias breaks every ``inv`` call."""
+    spare_the_collector()
+    fill_standard_descriptors()
+    if PurePath(sys.argv[0]).name in {"inv", "invoke"}:
+        atexit.register(_flush)
+        sys.excepthook = _hook
+        write(suggestion(sys.argv[1:]), sys.stderr, None)
+    return _collection()
+
+
+def suggestion(words: list[str]) -> str:
+    """A hint for the word Invoke is about to refuse with no more than "No idea what it is"; empty without one.
+
+    A repository may have tasks of its own beside ours, so a word that is near to none of ours is left alone.
+    """
+    if all(word in {verb.name for verb in VERBS} for word in words):
+        return ""
+    try:
+        called(words)
+    except ParseError as error:
+        known = [*(verb.name for verb in VERBS), *(error.context.flags if error.context else ())]
+        word = next((word for word in words if f"No idea what {word!r} is" in str(error)), "")
+        near = get_close_matches(word.replace("_", "-"), known, n=2, cutoff=0.6)
+        return f"hint: did you mean {' or '.join(near)}?" if near else ""
+    return ""
+
+
+def called(words: list[str]) -> list[ParserContext]:
+    """The verbs of a command line with their options, as Invoke itself parses it; raises ``ParseError``."""
+    core = Program().initial_context
+    left = Parser(initial=core, ignore_unknown=True).parse_argv(words).unparsed
+    return list(Parser(initial=core, contexts=_collection().to_contexts()).parse_argv(left))[1:]
+
+
+def _collection() -> Collection:
+    """A new one each time: Invoke takes the help texts out of the tasks it parses with."""
     collection = Collection()
     for verb in VERBS:
         collection.add_task(_task(verb), name=verb.name)
@@ -37,10 +81,15 @@ def _task(verb: Verb) -> Task[Any]:
         values = {option.name: given[_parameter(option)] for option in verb.options}
         if verb.argument:
             values[verb.argument] = given[verb.argument]
-        refusal = _refusal(verb, values, context)
-        if refusal:
-            raise Exit(refusal, code=Outcome.CONFIG.exit_code)
-        code = perform(verb, values, sys.stdout, sys.stderr)
+            if given[verb.argument] in HELP:  # Invoke takes it for the positional
+                Program(namespace=_collection(), binary="inv").run(["inv", "--help", verb.name])
+        as_json, several = _documents_wanted(values)
+        try:
+            _check(verb, values, context, several and as_json)
+        except CiError as error:
+            code = refuse(verb.name, error, sys.stdout, sys.stderr, as_json=as_json)
+        else:
+            code = perform(verb, values, sys.stdout, sys.stderr)
         if code:
             raise Exit(code=code)
 
@@ -71,19 +120,49 @@ def _signature(verb: Verb) -> Signature:
     return Signature(parameters)
 
 
-def _refusal(verb: Verb, values: dict[str, Any], context: Context) -> str:
-    """What Invoke lets through although it cannot be meant."""
+def _check(verb: Verb, values: dict[str, Any], context: Context, several_documents: bool) -> None:
+    """Refuse what Invoke lets through although it cannot be meant, before the first verb runs."""
     if context.config.run.dry:
-        return "error: inv --dry does not reach what this does\nhint: use the verb's own --plan"
-    swallowed = [str(value) for value in values.values() if isinstance(value, str) and value.startswith("-")]
-    if swallowed:
-        return f"error: {swallowed[0]} was taken for a value\nhint: inv --help {verb.name} shows the options"
-    if values.get("json") and len(_verbs_called()) > 1:
-        return "error: --json gives one document, but several verbs are called\nhint: call inv once per verb"
-    return ""
+        raise ConfigError("inv-dry", "inv --dry does not reach what this does", hint="use the verb's own --plan")
+    for value in values.values():
+        if isinstance(value, str) and value.startswith("-"):
+            hint = f"inv --help {verb.name} shows the options"
+            raise ConfigError("option-as-value", f"{value} was taken for a value", hint=hint)
+    if several_documents:
+        message = "--json gives one document, but several verbs are called"
+        raise ConfigError("several-documents", message, hint="call inv once per verb")
 
 
-def _verbs_called() -> list[str]:
-    """The verbs on this command line, as Invoke itself parses it."""
-    parser = Parser(initial=None, contexts=namespace().to_contexts(), ignore_unknown=True)
-    return [part.name for part in parser.parse_argv(sys.argv[1:]) if part.name]
+def _documents_wanted(values: dict[str, Any]) -> tuple[bool, bool]:
+    """Whether ``--json`` is anywhere on this command line, and whether several verbs are."""
+    if "--json" not in sys.argv:
+        return bool(values.get("json")), False
+    try:
+        verbs = called(sys.argv[1:])
+    except ParseError:  # somebody else's tasks are among them
+        return bool(values.get("json")), False
+    return any(verb.args["json"].value for verb in verbs), len(verbs) > 1
+
+
+def _flush() -> None:
+    """What Invoke printed itself (``--list``, ``--help``) meets the closed pipe or the full disk here at last."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        _leave()
+
+
+def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The same where Python does not buffer: an error of Invoke's own ``print`` is no traceback; all others are."""
+    last = trace
+    while last and last.tb_next:
+        last = last.tb_next
+    if isinstance(error, OSError) and last and last.tb_frame.f_globals.get("__name__") == "invoke.program":
+        _leave()
+    sys.__excepthook__(kind, error, trace)
+
+
+def _leave() -> NoReturn:
+    """End with 0 for a reader that went away, 4 for a disk that is full; nobody above us can say so any more."""
+    os._exit(write("\n", sys.stdout, sys.stderr))

@@ -16,9 +16,9 @@ TAG_VERSION = "v1"
 
 _HEX64 = r"[0-9a-f]{64}"
 _CONTENT_TAG = re.compile(rf"(?P<tier>[a-z0-9][a-z0-9-]*?)-{TAG_VERSION}-(?P<identity>{_HEX64})")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _REFERENCE = re.compile(
-    r"(?:(?P<host>localhost(?::\d+)?|\[[0-9a-f:]+\](?::\d+)?|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::\d+)?"
-    r"|[A-Za-z0-9-]+:\d+)/)?"
+    rf"(?:(?P<host>localhost(?::\d+)?|\[[0-9A-Fa-f:]+\](?::\d+)?|{_LABEL}(?:\.{_LABEL})+(?::\d+)?|{_LABEL}:\d+)/)?"
     r"(?P<path>[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*)"
     r"(?::(?P<tag>\w[\w.-]{0,127}))?"
     rf"(?:@(?P<digest>sha256:{_HEX64}))?",
@@ -82,6 +82,9 @@ class Place:
 
     host: str
     namespace: str
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.namespace}" if self.namespace else self.host
 
     def repository(self, name: str) -> Reference:
         """The repository of ``name`` (``rocm-ci/local``) in this place."""

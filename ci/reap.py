@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .answer import Answer
-from .errors import CiError, Outcome, Problem, worst
+from .errors import InfraError, Outcome, worst
 from .settings import Settings
 from .world import files
 from .world.engine import Engine, endpoint
@@ -18,7 +18,7 @@ def answer(settings: Settings, *, dry: bool) -> Answer:
     engine = Engine(endpoint(settings))
     rows: list[dict[str, str]] = []
     outcomes = [Outcome.OK]
-    for ledger in abandoned(state):
+    for ledger in list(abandoned(state)):  # all are read before anything is removed: one we cannot read stops here
         for thing in ledger.open_things():
             problem = None if dry else _remove(thing, ledger, engine)
             rows.append({"run": ledger.folder.name, "kind": thing.kind, "name": thing.name, "problem": problem or ""})
@@ -38,14 +38,17 @@ def _remove(thing: Thing, ledger: Ledger, engine: Engine) -> str | None:
             engine.untag(thing.name)
         elif thing.kind == "container":
             engine.remove_container(thing.name)
+        elif thing.kind not in ("file", "folder"):
+            return f"nobody here knows how to remove a {thing.kind}; use the rocm-ci that made it"
+        elif not ledger.holds(thing):
+            return "it is not in the run's own folder, and so not this tool's to remove"
         else:
             files.remove(Path(thing.name))
             if Path(thing.name).exists():
                 return "could not be removed; try as its owner or as root"
         ledger.gone(thing)
-    except CiError as error:
-        problem: Problem = error.problems[0]
-        return problem.message
+    except (InfraError, OSError) as error:
+        return str(error)
     return None
 
 

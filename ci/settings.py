@@ -8,8 +8,10 @@ silently ignored is how the wrong image gets released.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .documents import suggest
 from .errors import Problem
@@ -17,15 +19,13 @@ from .errors import Problem
 PREFIX = "ROCM_CI_"
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """One variable we read: its meaning, the flag that beats it, its default and whether to mask it."""
+class Known(NamedTuple):
+    """One variable we read: its meaning, the flag that beats it, its default and the values it may have."""
 
     name: str
     meaning: str
     flag: str = ""
     default: str = ""
-    secret: bool = False
     allowed: tuple[str, ...] = ()
 
 
@@ -60,11 +60,14 @@ HOST_NAMES = (
 )  # fmt: skip
 """Names of other programs that we honour; everything else in the environment is invisible to us."""
 
-_SECRET_WORDS = ("token", "password", "secret", "proxy", "index_url", "find_links")
+_SECRET_WORDS = ("token", "password", "secret", "credential")
+_LOGIN = re.compile(r"(?<=//)\S+@|(?<!\S)[^\s/]+@(?!sha256:)")
+"""``user:password@`` in front of a host, in a URL or without a scheme; rather too much than too little."""
+
+_QUERY = re.compile(r"([?&][^=&\s]*(?:token|key|sig|secret|password)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """A value and where it came from, for example ``flag --arch`` or ``stack local.yaml:9``."""
 
     name: str
@@ -73,10 +76,10 @@ class Setting:
 
     @property
     def shown(self) -> str:
-        """The value as a person may see it: URLs and proxies may hold credentials."""
-        if any(word in self.name.lower() for word in _SECRET_WORDS) and "@" in self.value:
+        """The value as a person may see it: a token is no value, and a URL loses its credentials."""
+        if self.value and any(word in self.name.lower() for word in _SECRET_WORDS):
             return "****"
-        return self.value
+        return _QUERY.sub(r"\1****", _LOGIN.sub("****@", self.value))
 
 
 @dataclass(frozen=True)
@@ -143,3 +146,9 @@ def _value_problems(what: str, value: str, known: Known) -> list[Problem]:
 def under_nox() -> bool:
     """Whether a Nox session started us."""
     return "NOX_CURRENT_SESSION" in os.environ
+
+
+def nox_process() -> int:
+    """The process id of the Nox that started us, as our noxfile tells it; 0 when nobody does."""
+    told = os.environ.get("NOX_PID", "")
+    return int(told) if told.isascii() and told.isdigit() else 0

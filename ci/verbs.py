@@ -40,18 +40,25 @@ def _workspace(call: Call, *goals: str) -> Workspace:
 
 
 def _build(call: Call, goal: str) -> Answer:
-    from .build.perform import Performance
-    from .names import run_id
-    from .report import plans, runs
-    from .world import files
-    from .world.ledger import Ledger
-
     work = _workspace(call, goal)
     if call.on("push") and work.place is None:
         raise ConfigError("no-registry", "--push needs a registry", hint="give --registry or set ROCM_CI_REGISTRY")
     _say_notices(call, work)
+    work.expect((goal,))
     if call.on("plan"):
+        from .report import plans
+
         return plans.answer(work.plan((goal,)))
+    return _perform(call, work, goal)
+
+
+def _perform(call: Call, work: Workspace, goal: str) -> Answer:
+    from .build.perform import Performance
+    from .names import run_id
+    from .report import runs
+    from .world import files
+    from .world.ledger import Ledger
+
     call.ledger = Ledger.begin(
         files.state(str(work.state)), run_id(work.clock.now(), os.urandom(4).hex()), call.verb.name
     )

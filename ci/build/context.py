@@ -40,6 +40,9 @@ def _copy(source: Path, target: Path, entry: Entry, made: set[Path]) -> None:
         hint = "nothing was built from it; run the same command again when the tree is quiet"
         raise ConfigError("changed-underneath", f"{source} changed while the build was being prepared", hint=hint)
     if target.parent not in made:
+        if any(folder.is_symlink() for folder in tuple(target.parents)[: entry.path.count("/")]):
+            hint = "name the file by the folder it really is in"
+            raise ConfigError("link-in-path", f"{source}: a link and a file below it cannot both be sent", hint=hint)
         target.parent.mkdir(parents=True, exist_ok=True)
         made.add(target.parent)
     if entry.mode == "link":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..errors import CiError, ConfigError
+from ..errors import ConfigError, InfraError
 from ..identity import Change, Manifest, diff
 from ..names import ContentTag, Reference
 from ..recipe.stack import Stack
@@ -53,7 +54,7 @@ def _roots(work: Workspace) -> tuple[Mapping[str, Made], tuple[str, ...]]:
     """The roots as the engine has them, else as the last build recorded them."""
     try:
         return work.roots(), ()
-    except CiError:
+    except InfraError:
         known = work.records.roots(work.stack.name)
         return known, ("no engine answers; root images are taken as they were at the last build",)
 
@@ -77,7 +78,9 @@ def _other(work: Workspace, tier: str, against: str, made: Mapping[str, Made]) -
     if not against:
         return "the last build on this host", work.records.last(work.stack.name, tier)
     tag = ContentTag.parse(against.rpartition(":")[2])
-    if found := work.records.manifest(tag.identity if tag else against):
+    digits = tag.identity if tag else against
+    found = work.records.manifest(digits) if re.fullmatch("[0-9a-f]+", digits) else None
+    if found:
         return against, found
     if found := _from_label(work, against):
         return against, found
@@ -114,7 +117,8 @@ def _at_commit(work: Workspace, tier: str, commit: str, made: Mapping[str, Made]
                 continue
             if top not in copies:
                 copies[top] = opened.enter_context(git.checkout(top, commit))
-            trees[name] = Tree(name, copies[top] / tree.root.relative_to(top), {}, lambda _root: None)
+            inside = tree.root.resolve().relative_to(top)
+            trees[name] = Tree(name, copies[top] / inside, {}, lambda _root: None)
         recipe = trees[RECIPE].root
         if not recipe.is_dir():
             raise ConfigError("no-recipe", f"{work.stack.recipe.name}/ does not exist at {commit}")

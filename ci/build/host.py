@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import configparser
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ..errors import ConfigError
 from ..settings import Settings
 from ..world import host, wheelhouse
 
@@ -44,38 +46,61 @@ def network(settings: Settings, gateway: Callable[[], str]) -> Iterator[Network]
         for name in _PROXIES:
             if value := settings.host(name) or settings.host(name.upper()):
                 secrets[name] = value
-        options = pip_options(settings, host.pip_files(settings))
+        options = _pip_options_of_host(settings)
         served: Mapping[Path, str] = {}
         folders = _local_folders(options)
         if folders and (address := gateway()):
             served = stack.enter_context(wheelhouse.serve(folders, address))
         pip, skipped = _reachable(options, served)
-        notices += [f"pip option {name} is a path of this host that builds cannot reach" for name in dict.fromkeys(skipped)]
+        notices += [
+            f"pip option {name} is a path of this host that builds cannot reach" for name in dict.fromkeys(skipped)
+        ]
         if pip:
             secrets["pip_conf"] = _ini(pip)
         yield Network(secrets, tuple(notices))
 
 
+def _pip_options_of_host(settings: Settings) -> dict[str, tuple[str, ...]]:
+    try:
+        return pip_options(settings, host.pip_files(settings))
+    except configparser.Error as error:
+        hint = "pip itself refuses this file: pip config debug names it"
+        message = f"a configuration file of pip cannot be read: {str(error).splitlines()[0]}"
+        raise ConfigError("pip-config", message, hint=hint) from None
+
+
 def max_jobs(settings: Settings) -> str:
-    """``MAX_JOBS``, else one job per core that memory allows."""
+    """``MAX_JOBS`` where it is a number from 1, else one job per core that memory allows."""
     given = settings.host("MAX_JOBS")
-    return given if given.isdigit() else str(max(1, min(host.cores(), host.memory() // _JOB_MEMORY)))
+    return (
+        given if re.fullmatch(r"[1-9][0-9]*", given) else str(max(1, min(host.cores(), host.memory() // _JOB_MEMORY)))
+    )
 
 
 def pip_options(settings: Settings, texts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """pip's options from its files (later wins) and ``PIP_*`` variables (win over files), as lists of words."""
-    options: dict[str, tuple[str, ...]] = {}
-    for text in texts:
-        parser = configparser.RawConfigParser()
-        parser.read_string(text)
-        for section in ("global", "install"):
-            if parser.has_section(section):
-                for key, value in parser.items(section):
-                    options[key.replace("_", "-")] = tuple(value.split())
+    """pip's options as pip reads them, as lists of words.
+
+    Later files win, [install] of any file beats [global] of all, ``PIP_*`` variables beat both.
+    A text that is no configuration raises ``configparser.Error``.
+    """
+    parsers = [_parsed(text) for text in texts]
+    options = {
+        key.replace("_", "-"): tuple(value.split())
+        for section in ("global", "install")
+        for parser in parsers
+        if parser.has_section(section)
+        for key, value in parser.items(section)
+    }
     for key in _PIP_KEYS:
         if value := settings.host("PIP_" + key.upper().replace("-", "_")):
             options[key] = tuple(value.split())
     return {key: options[key] for key in _PIP_KEYS if options.get(key)}
+
+
+def _parsed(text: str) -> configparser.RawConfigParser:
+    parser = configparser.RawConfigParser()
+    parser.read_string(text)
+    return parser
 
 
 def _local_folders(options: Mapping[str, tuple[str, ...]]) -> tuple[Path, ...]:

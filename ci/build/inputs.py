@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import ConfigError, Place, Problem
 from ..identity import Input, Manifest
 from ..recipe import dockerfile
-from ..recipe.stack import Resolved, Stack, Tier
+from ..recipe.stack import MAIN, Resolved, Stack, Tier
 from ..recipe.tree import Entry, Tree
 from ..world import files
 
-RECIPE = "recipe"
+RECIPE = MAIN
 """The name of the main build context in a manifest: the recipe folder."""
 
 
@@ -47,9 +48,8 @@ def examine(stack: Stack, tier: Tier, args: Resolved, trees: Mapping[str, Tree],
     """Read the tier's Dockerfile and select its files; raises ``ConfigError`` with all that is wrong."""
     path = stack.recipe / tier.dockerfile
     text = files.read_text(path)
-    model = dockerfile.parse(text, tier.dockerfile)
-    values = {**stack.pins, **{arg.name: arg.value for arg in args.values}}
-    values |= {parent.argument: parent.reference for parent in parents}
+    model = _parse(text, tier.dockerfile)
+    values = {**_values(stack, args), **{parent.argument: parent.reference for parent in parents}}
     reached = dockerfile.reach(model, tier.target, values, platform=stack.platform, contexts=frozenset(stack.sources))
     problems = tuple(_problems(stack, tier, model, reached, parents))
     if problems:
@@ -62,13 +62,26 @@ def examine(stack: Stack, tier: Tier, args: Resolved, trees: Mapping[str, Tree],
     return Inputs(tier, text, passed, parents, selected, manifest)
 
 
-def declared(stack: Stack, tier: Tier) -> frozenset[str]:
-    """The build arguments the tier's reached stages declare."""
-    model = dockerfile.parse(files.read_text(stack.recipe / tier.dockerfile), tier.dockerfile)
+def _values(stack: Stack, args: Resolved) -> dict[str, str]:
+    """What ARGs get: pins, and the stack's arguments; one of those without a value has none by its pin either."""
+    own = {spec.name for spec in stack.args}
+    pins = {name: value for name, value in stack.pins.items() if name not in own}
+    return {**pins, **{arg.name: arg.value for arg in args.values}}
+
+
+def declared(stack: Stack, tier: Tier, args: Resolved) -> frozenset[str]:
+    """The build arguments the tier's reached stages declare; an argument may choose the stage (``FROM nic-${NIC}``)."""
+    model = _parse(files.read_text(stack.recipe / tier.dockerfile), tier.dockerfile)
     pending = {argument: f"pending/{name}" for argument, name in tier.parents}
-    values = {**stack.pins, **pending}
+    values = {**_values(stack, args), **pending}
     reached = dockerfile.reach(model, tier.target, values, platform=stack.platform, contexts=frozenset(stack.sources))
     return reached.declared
+
+
+@lru_cache(maxsize=8)
+def _parse(text: str, file: str) -> dockerfile.Dockerfile:
+    """Tiers share a file: its lines are read once."""
+    return dockerfile.parse(text, file)
 
 
 def _select(tier: Tier, reached: dockerfile.Reach, trees: Mapping[str, Tree]) -> Mapping[str, Mapping[str, Entry]]:
@@ -111,8 +124,8 @@ def _inputs(
         count[stage] = count.get(stage, -1) + 1
         yield Input("instruction", f"{stage}/{count[stage]:04d}", text)
     for context, entries in selected.items():
-        for entry in entries.values():
-            yield Input("file", f"{context}:{entry.path}", entry.value)
+        for path, mode, sha256 in entries.values():
+            yield Input("file", f"{context}:{path}", f"{mode} {sha256}")
 
 
 def _problems(

@@ -33,20 +33,27 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """Nobody could tell. Never taken for absent, never for found."""
+    """Nobody could tell. Never taken for absent, never for found. ``silent``: there was no answer at all."""
 
     reason: str
+    silent: bool = False
 
 
 Answer = Found | Absent | Unclear
 
 
 def finder(engine: Engine, place: Place | None, registry: oci.Registry | None) -> Callable[[str, str], Answer]:
-    """Look in the registry first when there is one, then in the engine."""
+    """Look in the registry first when there is one, then in the engine.
+
+    A registry that did not answer at all is not asked about the next tier: its patience is long.
+    """
+    silent: list[Unclear] = []
 
     def lookup(tag: str, identity: str) -> Answer:
         if place and registry:
-            answer = in_registry(registry, place, tag)
+            answer = silent[0] if silent else in_registry(registry, place, tag)
+            if isinstance(answer, Unclear) and answer.silent:
+                silent.append(answer)
             if not isinstance(answer, Absent):
                 return answer
         return in_engine(engine, tag, identity)
@@ -80,5 +87,5 @@ def in_registry(registry: oci.Registry, place: Place, tag: str) -> Answer:
     if isinstance(answer, oci.Found):
         return Found(f"{repository}:{name.tag}@{answer.digest}", answer.digest, "registry")
     if isinstance(answer, oci.Unknown):
-        return Unclear(f"registry {place.host}: {answer.reason}")
+        return Unclear(f"registry {place.host}: {answer.reason}", silent=answer.status is None)
     return Absent()

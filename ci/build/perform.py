@@ -6,27 +6,29 @@ content tag; a kill at any moment leaves nothing under a tag that has not been v
 
 from __future__ import annotations
 
-import base64
 import json
-import zlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import CiError, ContractError, FailedError, InfraError, Outcome
 from ..names import Reference, build_tag
-from ..world import buildx, files
-from ..world import registry as oci
+from ..world import files
 from ..world.ledger import Ledger
 from ..world.locks import exclusive
-from . import context, definition, host, roots
+from . import roots
 from .definition import LABEL
 from .inputs import RECIPE
-from .lookup import IDENTITY, Absent, Found, Unclear, in_engine, in_registry
+from .lookup import IDENTITY, Absent, Answer, Found, Unclear, in_engine, in_registry
 from .plan import Plan, TierPlan
-from .progress import Failure, Progress, StageTime
 from .workspace import Workspace
+
+if TYPE_CHECKING:  # what only a build needs is imported by the build: a reuse must not wait for it
+    from pathlib import Path
+
+    from ..world import buildx
+    from .progress import Failure, Progress, StageTime
 
 _MAX_LABEL = 64 * 1024
 """A manifest larger than this travels as an artifact only: engines hand labels out on every listing."""
@@ -121,13 +123,26 @@ class Performance:
             return
         self._refuse_unknown(tier)
         with exclusive(self.workspace.state, tier.identity, self.screen.say) as waited:
-            answer = self.workspace.look(tier.tag, tier.identity) if waited else Absent()
+            answer = self._look_again(tier, waited=waited)
             if isinstance(answer, Found):
                 self._reuse(tier, answer, ("another run on this host built it meanwhile",))
             else:
                 self._build(tier)
 
+    def _look_again(self, tier: TierPlan, *, waited: bool) -> Answer:
+        """What changed since the plan: a run that ended just before we had the lock leaves no other trace."""
+        if waited:
+            answer = self.workspace.look(tier.tag, tier.identity)
+            if not isinstance(answer, Unclear):
+                return answer
+        elif tier.decision == "unknown":
+            return Absent()
+        return in_engine(self.workspace.engine, tier.tag, tier.identity)
+
     def _refuse_unknown(self, tier: TierPlan) -> None:
+        if not tier.identity:
+            hint = "somebody removed it meanwhile; run the same command again"
+            raise InfraError("no-root", f"{tier.name}: {'; '.join(tier.reasons)}", hint=hint)
         if tier.decision == "unknown" and self.on_unknown != "build":
             hint = "run the same command again, or say --on-unknown build to build without knowing"
             raise InfraError("could-not-tell", f"{tier.name}: {'; '.join(tier.reasons)}", hint=hint)
@@ -147,6 +162,8 @@ class Performance:
         begun = self.workspace.clock.monotonic()
         try:
             self._bake(tier, result)
+            if tier.inputs.manifest:
+                self.workspace.records.save(self.workspace.stack.name, tier.name, tier.inputs.manifest)
             if self.push:
                 self._publish(tier, result)
         except CiError as error:
@@ -154,8 +171,6 @@ class Performance:
             raise
         finally:
             result.seconds = self.workspace.clock.monotonic() - begun
-        if tier.inputs.manifest:
-            self.workspace.records.save(self.workspace.stack.name, tier.name, tier.inputs.manifest)
 
     def _bake(self, tier: TierPlan, result: TierResult) -> None:
         """Build under the run's own name, verify, then give the content tag."""
@@ -169,16 +184,20 @@ class Performance:
             result.cache = progress.cache_export
             if not baked.finished.ok:
                 result.failure = progress.failure
+                work.engine.image(name)  # an engine that is gone is the reason, whatever its last words were
                 raise build_error(tier, baked.finished.code, progress.failure, baked.finished.tail())
             result.digest = self._verify(tier, name, baked.metadata)
             work.engine.tag(name, tier.tag)
             result.reference = f"{tier.tag}@{result.digest}"
             self._measure(tier, result)
         finally:
-            work.engine.untag(name)
-            self.ledger.gone(image_thing)
+            self.ledger.clear(image_thing, lambda: work.engine.untag(name), self.screen.warn)
 
     def _run_buildx(self, tier: TierPlan, folder: Path, name: str) -> tuple[Progress, buildx.Baked]:
+        from ..world import buildx
+        from . import context, definition, host
+        from .progress import Progress
+
         work = self.workspace
         trees = {context_name: work.trees[context_name].root for context_name in tier.inputs.selected}
         context.materialise(folder / "context", tier.inputs.selected, trees)
@@ -194,7 +213,8 @@ class Performance:
             env = buildx.environment(work.settings, work.engine.at) | definition.secret_environment(network.secrets)
             files.write_whole(folder / definition.CA_FILE, network.secrets.get("ca", "").encode())
             files.write_json(folder / "bake.json", self._definition(tier, name, tuple(network.secrets)))
-            log = files.LineLog(folder / "progress.jsonl")
+            with files.disk_errors(f"cannot write {folder / 'progress.jsonl'}"):
+                log = files.LineLog(folder / "progress.jsonl")
 
             def on_line(_stream: str, line: str) -> None:
                 log.add(line)
@@ -211,9 +231,11 @@ class Performance:
         return progress, baked
 
     def _definition(self, tier: TierPlan, name: str, secrets: tuple[str, ...]) -> dict[str, Any]:
+        from . import definition
+
         work = self.workspace
         cache: dict[str, tuple[str, ...]] = {}
-        if work.place:
+        if work.place and tier.decision != "unknown":  # BuildKit would wait for a silent registry without end
             ref = f"{work.place.repository(work.stack.repository + '/cache')}:{tier.name}"
             cache["from"] = (f"type=registry,ref={ref}",)
             if self.push:
@@ -240,6 +262,9 @@ class Performance:
 
     def _labels(self, tier: TierPlan) -> Mapping[str, str]:
         """Equal inputs, equal labels: no commit, time or run is among them."""
+        import base64
+        import zlib
+
         labels = {IDENTITY: tier.identity, LABEL + "stack": self.workspace.stack.name, LABEL + "tier": tier.name}
         if tier.inputs.manifest:
             rows = json.dumps(tier.inputs.manifest.to_json(), ensure_ascii=False).encode()
@@ -269,6 +294,8 @@ class Performance:
 
     def _publish(self, tier: TierPlan, result: TierResult) -> None:
         """Push under the content tag; the first image there wins, a later builder adopts it."""
+        from ..world import registry as oci
+
         work = self.workspace
         if work.place is None or work.registry is None:
             return
@@ -281,12 +308,21 @@ class Performance:
         name = Reference.parse(tier.tag)
         remote = f"{work.place.repository(name.path)}:{name.tag}"
         self.screen.say(f"{tier.name}: pushing {remote}")
-        work.engine.tag(tier.tag, remote)
-        pushed = work.engine.push(remote)
-        seen = work.registry.head(work.place.repository(name.path).path, name.tag)
-        if not isinstance(seen, oci.Found) or seen.digest != pushed or pushed != result.digest:
-            message = f"{remote}: pushed {result.digest}, the registry shows {getattr(seen, 'digest', seen)}"
-            raise InfraError("push-unverified", message, hint="run the same command again")
+        thing = self.ledger.will_make("image", remote)
+        try:
+            work.engine.tag(tier.tag, remote)
+            pushed = work.engine.push(remote)
+            seen = work.registry.head(work.place.repository(name.path).path, name.tag)
+            if not isinstance(seen, oci.Found) or pushed != result.digest:
+                message = f"{remote}: pushed {result.digest}, the registry shows {getattr(seen, 'digest', seen)}"
+                raise InfraError("push-unverified", message, hint="run the same command again")
+        except CiError:
+            self.ledger.clear(thing, lambda: work.engine.untag(remote), self.screen.warn)
+            raise
+        self.ledger.gone(thing)
+        if seen.digest != pushed:  # somebody else pushed at the same moment, and came last
+            self._adopt(tier, result, Found(f"{remote}@{seen.digest}", seen.digest, "registry"))
+            return
         result.reference, result.published = f"{remote}@{pushed}", f"engine, {work.place.host}"
 
     def _adopt(self, tier: TierPlan, result: TierResult, found: Found) -> None:
@@ -300,6 +336,9 @@ class Performance:
         local = in_engine(self.workspace.engine, tier.tag, tier.identity)
         if not isinstance(local, Found) or local.digest != found.digest:
             raise ContractError("wrong-image", f"{found.reference} is not the image it is said to be")
+        ours = self.workspace.engine.image(result.digest)
+        if ours and not ours.tags:  # the image that lost its name to theirs
+            self.workspace.engine.untag(result.digest)
         result.decision, result.digest = "adopt", found.digest
 
 

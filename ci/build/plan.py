@@ -93,7 +93,7 @@ class Plan:
 def check_args(stack: Stack, args: Resolved, goals: tuple[str, ...]) -> None:
     """Refuse an argument somebody gave that no reached stage of the goals declares."""
     problems = list(args.problems)
-    known = frozenset[str]().union(*(tier_inputs.declared(stack, tier) for tier in stack.chain(*goals)))
+    known = frozenset[str]().union(*(tier_inputs.declared(stack, tier, args) for tier in stack.chain(*goals)))
     for arg in args.values:
         if arg.name not in known and not arg.source.startswith(("stack", "pins")):
             hint = f"{', '.join(goals)} would be the same without it; do not set it"

@@ -7,6 +7,7 @@ person's tree held, and because nobody else may write what a build trusts.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -34,8 +35,13 @@ class Records:
 
     def last(self, stack: str, tier: str) -> Manifest | None:
         """The last manifest of the tier on this host, or None."""
+        identity = self.last_identity(stack, tier)
+        return self.manifest(identity) if identity else None
+
+    def last_identity(self, stack: str, tier: str) -> str:
+        """The identity of that manifest; empty where there is none."""
         identity = files.read_json(self.folder / "last" / stack / f"{tier}.json")
-        return self.manifest(identity) if isinstance(identity, str) else None
+        return identity if isinstance(identity, str) else ""
 
     def manifest(self, identity: str) -> Manifest | None:
         """The manifest of an identity, or of the only one that begins with these digits."""
@@ -65,7 +71,7 @@ class Records:
 
     def save_hashes(self, root: Path, cache: Mapping[str, str]) -> None:
         """Keep the hash cache of one tree."""
-        files.write_json(self._hashes(root), dict(cache))
+        files.write_whole(self._hashes(root), json.dumps(dict(cache), separators=(",", ":")).encode())
 
     def _hashes(self, root: Path) -> Path:
         name = hashlib.sha256(str(root).encode()).hexdigest()[:16]

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ..errors import CiError, InfraError
+from ..errors import DeadlineError, InfraError
 from ..names import Place
 from ..recipe.stack import Root, Stack
 from ..world import files, host
@@ -21,8 +21,9 @@ from ..world.process import Command, Run, run
 REPOSITORY = "rocm-ci/root"
 _TIME = "315532800"
 """1980-01-01: the newest time a file of a root may carry, so that the day it was made does not count."""
-_HOOKS = ("--customize-hook=rm -f $1/etc/hostname $1/etc/resolv.conf $1/etc/machine-id",)
-"""What belongs to the host it was made on goes."""
+_OWN = ("hostname", "resolv.conf", "machine-id", "apt/apt.conf.d/99mmdebstrap")
+_HOOKS = ("--customize-hook=rm -f " + " ".join(f"$1/etc/{name}" for name in _OWN),)
+"""What belongs to the host it was made on goes, apt options (a proxy with its password) among it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def ensure(
         hint = "log in or name a mirror: docker login, --registry; or docker pull it by hand"
         raise InfraError("no-root", f"no registry answered for root image {root.image}", hint=hint)
     say(f"root {root.name}: no registry has it; making it from Debian {root.debian} packages")
-    image = _from_packages(root, name, engine, ledger, start)
+    image = _from_packages(root, name, engine, ledger, say=say, start=start)
     return Made(name, layers(image), f"Debian {root.debian} packages")
 
 
@@ -92,18 +93,20 @@ def _pull(engine: Engine, source: str, platform: str, say: Callable[[str], None]
     """The image, or None with the reason said: a root has a further source, so this is a stated fallback."""
     try:
         return engine.pull(source, platform)
-    except CiError as error:
+    except InfraError as error:
         say(f"root: {source} cannot be pulled: {error.problems[0].message.splitlines()[0][:160]}")
         return None
 
 
-def _from_packages(root: Root, name: str, engine: Engine, ledger: Ledger, start: Run) -> Image:
+def _from_packages(
+    root: Root, name: str, engine: Engine, ledger: Ledger, *, say: Callable[[str], None], start: Run
+) -> Image:
     """A minimal Debian made by mmdebstrap: equal package versions give equal bytes, on any host."""
     program = host.require("mmdebstrap", f"to make root image {root.name} where no registry answers")
     archive = ledger.folder / f"root-{root.name}.tar"
     thing = ledger.will_make("file", str(archive))
+    mirror = [found] if (found := host.mirror()) and "@" not in found else []  # it stays in the image's sources
     options = [f'--aptopt={key} "{value}"' for key, value in host.apt_options(host.APT_KEYS).items()]
-    mirror = [found] if (found := host.mirror()) else []
     argv = (program, "--quiet", "--variant=minbase", *options, *_HOOKS, root.debian, str(archive), *mirror)
     env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SOURCE_DATE_EPOCH": _TIME}
     try:
@@ -113,6 +116,8 @@ def _from_packages(root: Root, name: str, engine: Engine, ledger: Ledger, start:
             message = f"Debian {root.debian} could not be made from packages"
             raise InfraError("mmdebstrap", message, context=done.tail(), hint=hint)
         return engine.bring_in(files.blocks(archive), name)
+    except DeadlineError as error:
+        # its context is the command line, and apt options hold passwords
+        raise DeadlineError("mmdebstrap", error.problems[0].message, hint="check this host's package mirror") from None
     finally:
-        archive.unlink(missing_ok=True)
-        ledger.gone(thing)
+        ledger.clear(thing, lambda: files.remove(archive), say)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +13,17 @@ from .. import settings as settings_room
 from ..errors import ConfigError, Problem
 from ..names import Place
 from ..recipe import stack as stacks
-from ..recipe.stack import Resolved, Stack
+from ..recipe.stack import Resolved, Stack, Tier
 from ..recipe.tree import Tree
 from ..settings import Settings
 from ..world import git
+from ..world.ahead import ahead
 from ..world.clock import Clock, SystemClock
 from ..world.engine import Engine, endpoint
 from . import plan as planning
 from . import roots
 from .inputs import RECIPE
-from .lookup import Answer, finder
+from .lookup import finder
 from .record import Records
 
 if TYPE_CHECKING:
@@ -46,25 +47,50 @@ class Workspace:
 
     def plan(self, goals: tuple[str, ...], *, everything: bool = False) -> planning.Plan:
         """Plan ``goals`` against the world as it is now; nothing is written."""
-        return planning.make(
-            self.stack,
-            goals,
-            self.args,
-            self.trees,
-            roots=self.roots(),
-            lookup=self.look,
-            last=partial(self.records.last, self.stack.name),
-            everything=everything,
-        )
+        self.expect(goals, everything=everything)
+        try:
+            return planning.make(
+                self.stack,
+                goals,
+                self.args,
+                self.trees,
+                roots=self.roots(),
+                lookup=self.look,
+                last=partial(self.records.last, self.stack.name),
+                everything=everything,
+            )
+        finally:
+            self.engine.forget()
+
+    def expect(self, goals: tuple[str, ...], *, everything: bool = False) -> None:
+        """Let the engine begin with what the next ``plan`` will ask it, while there is other work to do."""
+        self.engine.expect(self._likely(goals, everything))
+
+    def _likely(self, goals: tuple[str, ...], everything: bool) -> Iterator[str]:
+        """The images a plan will most likely ask for: the roots, and each tier as it was built last."""
+        for root in self.stack.roots.values():
+            yield roots.reference(self.stack, root)
+        if self.registry is not None:
+            return
+        wanted = self.stack.chain(*goals) if everything else self._first(goals)
+        for tier in wanted:
+            if identity := self.records.last_identity(self.stack.name, tier.name):
+                yield planning.tag_of(self.stack, tier, identity)
+
+    def _first(self, goals: tuple[str, ...]) -> Iterator[Tier]:
+        for goal in goals:
+            for name in (*self.stack.tier(goal).beside, goal):
+                yield self.stack.tiers[name]
 
     def roots(self) -> Mapping[str, roots.Made]:
         """The roots that are here."""
         found = {name: roots.find(self.stack, root, self.engine) for name, root in self.stack.roots.items()}
         return {name: made for name, made in found.items() if made}
 
-    def look(self, tag: str, identity: str) -> Answer:
+    @cached_property
+    def look(self) -> planning.Lookup:
         """Look one content tag up: the registry first when there is one, then the engine."""
-        return finder(self.engine, self.place, self.registry)(tag, identity)
+        return finder(self.engine, self.place, self.registry)
 
     def remember(self) -> None:
         """Keep the hash caches for the next run, and the roots for an explanation without an engine."""
@@ -94,10 +120,16 @@ def open_workspace(
     state = Path(settings.get("ROCM_CI_STATE").value)
     records = Records(state)
     clock = SystemClock()
-    trees = {name: Tree(name, root, records.hashes(root)) for name, root in folders.items()}
+    trees = {name: _tree(name, root, records) for name, root in folders.items()}
     registry = _registry(place[0], clock, say) if place else None
     engine = Engine(endpoint(settings))
     return Workspace(settings, stack, args, trees, engine, place[0] if place else None, registry, state, records, clock)
+
+
+def _tree(name: str, root: Path, records: Records) -> Tree:
+    """The tree, git already asked what it tracks there."""
+    listing = ahead(partial(git.tracked, root))
+    return Tree(name, root, records.hashes(root), lambda _root: listing())
 
 
 def _try(problems: list[Problem], step: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..documents import suggest
 from ..errors import Problem
@@ -18,8 +18,7 @@ NEEDS_AINIC = ("ainic", "all")
 _CODENAMES = ("jammy", "noble")
 
 
-@dataclass(frozen=True, slots=True)
-class Arch:
+class Arch(NamedTuple):
     """One gfx target of ``docker/archs.yaml``."""
 
     name: str
@@ -28,8 +27,7 @@ class Arch:
     supports: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """A value in canonical spelling, notices about what was normalised, and what is wrong with it."""
 
     value: str

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import documents
 from ..errors import ConfigError, Place, Problem
+from ..names import Reference
 from ..settings import Settings
 from ..world import files
 from . import args as types
@@ -17,9 +18,11 @@ from . import args as types
 HOME = files.package_data("recipe_data", "docker")
 """The recipe that ships with the tool."""
 
+MAIN = "recipe"
+"""The name of the recipe folder among the trees of a build; no source may take it."""
 
-@dataclass(frozen=True, slots=True)
-class ArgSpec:
+
+class ArgSpec(NamedTuple):
     """A build argument: its closed type, default and limits."""
 
     name: str
@@ -30,8 +33,7 @@ class ArgSpec:
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(NamedTuple):
     """An image we do not build: the reference registries serve, and the Debian suite it can be made from."""
 
     name: str
@@ -39,8 +41,7 @@ class Root:
     debian: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
+class Tier(NamedTuple):
     """One image of the stack; ``parents`` maps a build argument to the tier or root it names."""
 
     name: str
@@ -204,8 +205,32 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
 
 def _link_problems(stack: Stack, document: documents.Document) -> Iterator[Problem]:
     """What the schema cannot see: names that lead nowhere, names used twice."""
+    yield from _name_problems(stack, document)
+    yield from _tier_problems(stack, document)
+    for name in stack.tiers:
+        try:
+            stack.chain(name)
+        except ConfigError as error:
+            if error.problems[0].reference == "tier-cycle":
+                yield error.problems[0]
+                return
+
+
+def _name_problems(stack: Stack, document: documents.Document) -> Iterator[Problem]:
     for name in stack.roots.keys() & stack.tiers.keys():
-        yield Problem("name-clash", f"{name} is both a root and a tier", place=document.place("roots", name))
+        yield Problem("name-clash", f"{name} is both a root and a tier", place=document.key("roots", name))
+    for index, name in enumerate(stack.sources):
+        if name == MAIN or name in stack.sources[:index]:
+            message = f"source {name}: the name is taken"
+            hint = f"{MAIN} is the folder of the stack file itself; each source needs a name of its own"
+            yield Problem("name-clash", message, hint, place=document.place("sources", index))
+    if Reference.parse(stack.repository).host:
+        hint = "a first part with a dot, a port or localhost is a host; give the host with --registry"
+        message = f"repository {stack.repository} begins with a registry's host"
+        yield Problem("wrong-value", message, hint, place=document.place("repository"))
+
+
+def _tier_problems(stack: Stack, document: documents.Document) -> Iterator[Problem]:
     known = [*stack.tiers, *stack.roots]
     for tier in stack.tiers.values():
         if not (stack.recipe / tier.dockerfile).is_file():
@@ -230,17 +255,9 @@ def _link_problems(stack: Stack, document: documents.Document) -> Iterator[Probl
                     documents.suggest(other, list(stack.tiers)),
                     place=where,
                 )
-    for name in stack.tiers:
-        try:
-            stack.chain(name)
-        except ConfigError as error:
-            if error.problems[0].reference == "tier-cycle":
-                yield error.problems[0]
-                return
 
 
-@dataclass(frozen=True, slots=True)
-class ArgValue:
+class ArgValue(NamedTuple):
     """A build argument's value in canonical spelling, and where it came from."""
 
     name: str
@@ -248,8 +265,7 @@ class ArgValue:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """All build arguments of a stack for this run, with notices for the person who gave them."""
 
     values: tuple[ArgValue, ...]
@@ -276,24 +292,28 @@ def resolve_args(stack: Stack, settings: Settings, table: Sequence[types.Arch]) 
     nic = _nic(stack, settings)
     for spec in stack.args:
         setting_value, source = _raw(spec, settings, stack)
-        if spec.type == "ainic-version" and nic not in types.NEEDS_AINIC and source.startswith("stack"):
+        if spec.type == "ainic-version" and nic not in types.NEEDS_AINIC and not _given(source):
             continue
         if not setting_value:
             continue
         checked = _checked(spec, setting_value, stack, table, nic)
         values.append(ArgValue(spec.name, checked.value, source))
         notices += checked.notices
-        problems += checked.problems
+        place = None if _given(source) else spec.place
+        problems += [replace(problem, place=place, context=f"given by {source}") for problem in checked.problems]
     declared = {spec.name for spec in stack.args}
     for name in STANDARD:
         setting = settings.get(name)
         if setting.source and name not in declared:
             message = f"{setting.source}: stack {stack.name} has no build argument {name}"
-            if name == "AINIC_VERSION":
-                problems += types.ainic_version(setting.value, nic).problems
-            else:
-                problems.append(Problem("unused-arg", message, "do not set it, or choose another --stack"))
+            unused = types.ainic_version(setting.value, nic).problems if name == "AINIC_VERSION" else ()
+            problems += unused or [Problem("unused-arg", message, "do not set it, or choose another --stack")]
     return Resolved(tuple(values), tuple(notices), tuple(problems))
+
+
+def _given(source: str) -> bool:
+    """Whether a person gave the value for this run; else it is the stack's own, or its pins'."""
+    return bool(source) and not source.startswith(("stack", "pins"))
 
 
 def _nic(stack: Stack, settings: Settings) -> str:

@@ -7,9 +7,10 @@ that residue in a checkout can change no image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import ConfigError
 from ..world import files, git
@@ -19,8 +20,7 @@ Hashes = MutableMapping[str, str]
 """Git blob id → SHA-256 of the same bytes: a cache of facts, so git's index saves reading files."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One file of an identity: ``mode`` 0644, 0755 or link, and the SHA-256 of its bytes or link target."""
 
     path: str
@@ -47,49 +47,83 @@ class Tree:
         self.root = root
         self.hashes = hashes
         self.learned = False
-        self._tracked = list_tracked(root)
-        self._paths = tuple(sorted(self._tracked.blobs)) if self._tracked else files.walk(root)
+        self._list_tracked = list_tracked
         self._visible: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    @cached_property
+    def listed(self) -> git.Tracked | None:
+        """What git tracks here; None where it tracks nothing."""
+        return self._list_tracked(self.root)
+
+    @cached_property
+    def _paths(self) -> tuple[str, ...]:
+        return tuple(sorted(self.listed.blobs)) if self.listed else files.walk(self.root)
 
     def select(self, needs: tuple[FileNeed, ...], ignore_names: tuple[str, ...]) -> Mapping[str, Entry]:
         """The files ``needs`` take, the first existing of ``ignore_names`` honoured as .dockerignore."""
         visible = self._not_ignored(ignore_names)
-        known = set(visible) if self._tracked else frozenset()
+        known = set(visible) if self.listed else frozenset()
         chosen: set[str] = set()
+        ordered: Sequence[str] = visible
         for need in needs:
-            named = {path for path in need.sources if self._tracked and path not in known and self._is_file(path)}
+            named = {path for path in need.sources if self.listed and path not in known and self._is_file(path)}
+            if named and (ignored := self._ignored(ignore_names)):
+                named = {path for path in named if not ignored(path)}
             paths = sorted({*visible, *named}) if named else visible
             chosen.update(select(need, paths, named_only=named))
-        return {path: self._entry(path) for path in sorted(chosen)}
+            if named:
+                ordered = sorted({*ordered, *named})
+        return {path: self._known(path) or self._entry(path) for path in ordered if path in chosen}
 
     def _not_ignored(self, names: tuple[str, ...]) -> tuple[str, ...]:
         if names not in self._visible:
-            file = next((self.root / name for name in names if (self.root / name).is_file()), None)
-            if file is None:
-                self._visible[names] = self._paths
-            else:
-                ignored = Ignore.parse(files.read_text(file)).ignored
-                self._visible[names] = tuple(path for path in self._paths if not ignored(path))
+            ignored = self._ignored(names)
+            paths = self._paths
+            self._visible[names] = tuple(path for path in paths if not ignored(path)) if ignored else paths
         return self._visible[names]
+
+    def _ignored(self, names: tuple[str, ...]) -> Callable[[str], bool] | None:
+        file = next((self.root / name for name in names if (self.root / name).is_file()), None)
+        return Ignore.parse(files.read_text(file), file.name).ignored if file else None
 
     def _is_file(self, path: str) -> bool:
         full = self.root / path
         return full.is_symlink() or full.is_file()
 
+    def _known(self, path: str) -> Entry | None:
+        """The entry without a look at the file, where git vouches for it and its blob was read before."""
+        mode, blob = self._vouched.get(path, _NO_BLOB)
+        return Entry(path, _MODES[mode], self.hashes[blob]) if blob in self.hashes and mode in _MODES else None
+
+    @cached_property
+    def _vouched(self) -> Mapping[str, tuple[str, str]]:
+        tracked = self.listed
+        if tracked is None or not tracked.pure:
+            return {}
+        return {path: blob for path, blob in tracked.blobs.items() if path not in tracked.changed}
+
     def _entry(self, path: str) -> Entry:
-        tracked = self._tracked
-        if tracked and path in tracked.blobs:
-            mode, blob = tracked.blobs[path]
-            if mode == "160000":
-                hint = f"pass it as a source of its own: --source {Path(path).name}={path}"
-                raise ConfigError("submodule", f"{self.root / path} is a git submodule", hint=hint)
-            if tracked.pure and path not in tracked.changed and blob in self.hashes:
-                return Entry(path, _MODES[mode], self.hashes[blob])
-        found = files.content(self.root / path)
+        tracked = self.listed
+        if tracked and path in tracked.blobs and tracked.blobs[path][0] == "160000":
+            hint = f"pass it as a source of its own: --source {Path(path).name}={path}"
+            raise ConfigError("submodule", f"{self.root / path} is a git submodule", hint=hint)
+        found = self._read(path)
         if tracked and path in tracked.blobs and git.blob_id(found.data) == tracked.blobs[path][1]:
             self.hashes[tracked.blobs[path][1]] = found.sha256
             self.learned = True
         return Entry(path, found.mode, found.sha256)
 
+    def _read(self, path: str) -> files.Content:
+        try:
+            path.encode()
+            return files.content(self.root / path)
+        except UnicodeEncodeError:
+            shown = path.encode(errors="surrogateescape")
+            hint = "rename it, or keep it out with .dockerignore: BuildKit cannot send such a name"
+            raise ConfigError("file-name", f"{self.name}: the file name {shown!r} is not UTF-8", hint=hint) from None
+        except OSError as error:
+            raise ConfigError("unreadable-file", f"cannot read {self.root / path}: {error.strerror}") from None
 
+
+_NO_BLOB = ("", "")
 _MODES = {"100644": "0644", "100755": "0755", "120000": "link"}

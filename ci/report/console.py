@@ -12,16 +12,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from ..build.progress import Progress
 from ..build.vertex import printable
 from ..errors import Outcome, Problem
 from ..providers.folding import Folding
 from ..world.clock import Clock
-from .plain import PlainBuild
 from .terminal import BOLD, CYAN, RED, YELLOW, Capabilities, QuietStream, capabilities, paint
 
 if TYPE_CHECKING:
+    from ..build.progress import Progress
     from .live import LiveBuild
+    from .plain import PlainBuild
 
 __all__ = ["Build", "Capabilities", "Console", "capabilities", "render_problems"]
 
@@ -73,6 +73,8 @@ class Console:
     @contextmanager
     def build(self, tier: str, progress: Progress | None = None) -> Iterator[Build]:
         """Show one build: feed buildx's stderr to what this yields.  Builds do not nest."""
+        from ..build.progress import Progress
+
         build = Build(self._view(tier), progress or Progress())
         self._build = build
         stopped = True
@@ -87,6 +89,8 @@ class Console:
 
     def _view(self, tier: str) -> PlainBuild | LiveBuild:
         if not self._interactive:
+            from .plain import PlainBuild
+
             return PlainBuild(tier, self._raw, self._folding, self._clock, self._colour)
         from .live import LiveBuild
 

@@ -21,7 +21,11 @@ def answer(plan: Plan) -> Answer:
     lines += [f"  root {name}: will be fetched or made" for name in plan.missing_roots]
     for tier in plan.tiers:
         lines += _tier(tier)
-    return Answer(Outcome.OK, "\n".join(lines), {"outcome": Outcome.OK, **plan.to_json()})
+    unclear = [tier.name for tier in plan.tiers if tier.decision == "unknown" and tier.identity]
+    if unclear:
+        lines.append(f"could not tell whether {', '.join(unclear)} is there already; run the same command again")
+    outcome = Outcome.INFRA if unclear else Outcome.OK
+    return Answer(outcome, "\n".join(lines), {"outcome": outcome, **plan.to_json()})
 
 
 def _tier(tier: TierPlan) -> Iterator[str]:

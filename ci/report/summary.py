@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from textwrap import wrap
+from typing import TYPE_CHECKING
 
-from ..build.progress import Failure, StageTime
 from ..build.vertex import printable
 from ..errors import Outcome, Problem
 from . import units
+
+if TYPE_CHECKING:
+    from ..build.progress import Failure, StageTime
 
 TAIL = 20
 """Log lines of the failed step that the text shows; Markdown shows all that were kept."""
@@ -211,6 +213,8 @@ def _rows_as_text(rows: list[tuple[str, str]], width: int) -> list[str]:
 
 def _row(name: str, value: str, width: int) -> list[str]:
     """Wrapped below its name; a layer's command is cut instead, nobody reads it to the end."""
+    from textwrap import wrap
+
     room = max(30, width - _INDENT)
     wrapped = (
         [units.clip(value, room)] if name == _LARGEST else wrap(printable(value), room, max_lines=3, placeholder=" ...")

@@ -6,13 +6,12 @@ The SDK is imported on first need: the one question of a run that reuses an imag
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from ..errors import ConfigError, InfraError
 from ..settings import Settings
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
-NOT_FOUND = 404
+OK, NOT_FOUND = 200, 404
 PATIENCE = 10.0
 """Seconds a local engine may take to answer a question; one that is stopped never does."""
 
@@ -99,14 +98,16 @@ class Engine:
 
     at: Endpoint
     _client: Any = field(default=None, repr=False)
+    _expected: dict[str, socket.socket] = field(default_factory=dict, repr=False)
 
     def image(self, name: str) -> Image | None:
         """The image called ``name``, or None where the engine surely has none."""
         if self._is_local:
-            status, body = self._ask("GET", f"/images/{quote(name, safe='/:@')}/json")
+            question = self._expected.pop(name, None) or self._ask("GET", _about(name))
+            status, body = self._answer(question)
             if status == NOT_FOUND:
                 return None
-            if status != http.client.OK:
+            if status != OK:
                 raise _broken(self.at, f"status {status} for image {name}: {body[:200]!r}")
             return self._described(name, body)
         with self._talking() as client:
@@ -125,16 +126,45 @@ class Engine:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise _broken(self.at, f"its answer for image {name} is no description: {body[:80]!r}") from None
 
-    def _ask(self, method: str, path: str, patience: float = PATIENCE) -> tuple[int, bytes]:
-        connection = _UnixConnection(self.at.host.removeprefix("unix://"), patience)
+    def expect(self, names: Iterable[str]) -> None:
+        """Ask about images before their turn, so that the engine works while we do.
+
+        The next ``image(name)`` is told the answer to this question; ``forget`` ends that.
+        """
+        for name in names if self._is_local else ():
+            if name not in self._expected:
+                with suppress(InfraError):  # whoever needs the answer asks again, and is told why there is none
+                    self._expected[name] = self._ask("GET", _about(name))
+
+    def forget(self) -> None:
+        """Drop the answers nobody came for: what is asked from now on is asked of the engine as it is then."""
+        while self._expected:
+            self._expected.popitem()[1].close()
+
+    def _ask(self, method: str, path: str, patience: float = PATIENCE) -> socket.socket:
+        """Put a question; HTTP/1.0, because its answer ends where the connection does."""
+        connection = socket.socket(socket.AF_UNIX)
         try:
-            connection.request(method, path)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise _silent(self.at, error) from None
-        finally:
+            connection.settimeout(patience)
+            connection.connect(self.at.host.removeprefix("unix://"))
+            connection.sendall(f"{method} {path} HTTP/1.0\r\nHost: engine\r\n\r\n".encode())
+        except BaseException as error:
             connection.close()
+            if isinstance(error, OSError):
+                raise _silent(self.at, error) from None
+            raise
+        return connection
+
+    def _answer(self, question: socket.socket) -> tuple[int, bytes]:
+        """Status and body; whether the body is whole is for its reader to see."""
+        try:
+            with question, question.makefile("rb") as stream:
+                head, _, body = stream.read().partition(b"\r\n\r\n")
+            return int(head.split(None, 2)[1]), body
+        except OSError as error:
+            raise _silent(self.at, error) from None
+        except (IndexError, ValueError):
+            raise _broken(self.at, f"its answer is no HTTP: {head[:80]!r}") from None
 
     def info(self) -> Mapping[str, Any]:
         """``docker info`` as the API gives it."""
@@ -158,8 +188,8 @@ class Engine:
         ``patience`` bounds the wait on a local engine: whoever was told to stop has little of it.
         """
         if self._is_local:
-            status, body = self._ask("DELETE", f"/images/{quote(name, safe='/:@')}", patience)
-            if status not in {http.client.OK, NOT_FOUND}:
+            status, body = self._answer(self._ask("DELETE", f"/images/{quote(name, safe='/:@')}", patience))
+            if status not in {OK, NOT_FOUND}:
                 raise _broken(self.at, f"status {status} when removing {name}: {body[:200]!r}")
             return
         with self._talking() as client:
@@ -250,11 +280,13 @@ class Engine:
 
     def _readable(self, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         """The records; a stream that breaks off raises whatever its layer happens to raise, told here as one."""
+        from http.client import HTTPException
+
         from urllib3.exceptions import HTTPError
 
         try:
             yield from records
-        except (HTTPError, http.client.HTTPException, ValueError) as error:
+        except (HTTPError, HTTPException, ValueError) as error:
             hint = "the connection was cut; see the engine's log, then run the same command again"
             message = f"the engine's answer broke off: {_reason(error)}"
             raise InfraError("engine-stream", message, hint=hint) from None
@@ -291,18 +323,8 @@ class Engine:
         return docker.errors
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str, patience: float) -> None:
-        super().__init__("localhost", timeout=patience)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the engine's socket."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+def _about(name: str) -> str:
+    return f"/images/{quote(name, safe='/:@')}/json"
 
 
 def _silent(at: Endpoint, error: BaseException) -> InfraError:

@@ -6,11 +6,16 @@ error, so a forgotten request turns a test red instead of passing it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from .clock import Clock
+from .engine import Endpoint, Engine, Image
 from .http import Request, Response
+from .process import Command, Finished, Lines
 
 Answer = Response | Exception | Callable[[Request], Response]
 Script = Mapping[tuple[str, str], Answer | Sequence[Answer]]
@@ -80,3 +85,105 @@ class FakeSend:
             raise Unexpected(f"{key[0]} {key[1]}: asked {given + 1} times, {len(answers)} announced")
         self._given[key] = given + 1
         return answers[given]
+
+
+Ending = tuple[int, str, str] | Exception
+"""How a command of the script ends: ``(code, stdout, stderr)``, or an error to raise."""
+
+
+class FakeRun:
+    """The `run` seam as a table.
+
+    It maps an argument list to one ending, given every time, or to a list of endings,
+    given one after the other.  ``commands`` lists what was started.
+    """
+
+    def __init__(self, script: Mapping[tuple[str, ...], Ending | list[Ending]]) -> None:
+        self._script = dict(script)
+        self.commands: list[Command] = []
+
+    def __call__(self, command: Command, on_line: Lines | None = None, clock: Clock | None = None) -> Finished:
+        """End as the script says; raises ``Unexpected`` where it is silent."""
+        del clock
+        self.commands.append(command)
+        end = self._next(command)
+        if isinstance(end, Exception):
+            raise end
+        code, stdout, stderr = end
+        if on_line:
+            for name, text in (("stdout", stdout), ("stderr", stderr)):
+                for line in text.splitlines():
+                    on_line(name, line)
+        return Finished(command, code, stdout, stderr)
+
+    def _next(self, command: Command) -> Ending:
+        ends = self._script.get(command.argv, [])
+        if not isinstance(ends, list):
+            return ends
+        if not ends:
+            raise Unexpected(f"{command} is not in the script")
+        self._script[command.argv] = ends[1:]
+        return ends[0]
+
+
+def image(identifier: str, *, labels: Mapping[str, str] | None = None, layers: Iterable[str] = ()) -> Image:
+    """An image of the fake engine; ``identifier`` is its digest."""
+    return Image(identifier, (), (), dict(labels or {}), tuple(layers), 0)
+
+
+@dataclass
+class FakeEngine(Engine):
+    """The `engine` seam in memory: ``images`` and ``containers`` by name; ``asked`` lists the calls.
+
+    ``served`` are images a registry hands out to ``pull``; ``broken`` maps a name to the error that
+    every call about it raises.  Whatever is not imitated here raises ``Unexpected``.
+    """
+
+    at: Endpoint = field(default_factory=lambda: Endpoint("fake://engine", "test"))
+    images: dict[str, Image] = field(default_factory=dict)
+    containers: set[str] = field(default_factory=set)
+    served: dict[str, Image] = field(default_factory=dict)
+    broken: dict[str, Exception] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    def _called(self, what: str, name: str) -> None:
+        self.asked.append((what, name))
+        if name in self.broken:
+            raise self.broken[name]
+
+    def image(self, name: str) -> Image | None:
+        """The image of that name, also as ``name@digest``."""
+        self._called("image", name)
+        plain, _, digest = name.partition("@")
+        found = self.images.get(plain)
+        return found if found and digest in {"", found.id} else None
+
+    def tag(self, name: str, new: str) -> None:
+        """A further name."""
+        self._called("tag", name)
+        self.images[new] = replace(self.images[name.partition("@")[0]])
+
+    def untag(self, name: str, patience: float = 60.0) -> None:
+        """Take a name away."""
+        del patience
+        self._called("untag", name)
+        self.images.pop(name, None)
+
+    def remove_container(self, name: str) -> None:
+        """Remove a container."""
+        self._called("remove_container", name)
+        self.containers.discard(name)
+
+    def pull(self, name: str, platform: str) -> Image:
+        """Bring an image of ``served`` in."""
+        del platform
+        self._called("pull", name)
+        if name not in self.served:
+            raise Unexpected(f"pull of {name}: nobody serves it")
+        self.images[name.partition("@")[0]] = self.served[name]
+        return self.served[name]
+
+    @contextmanager
+    def _talking(self) -> Iterator[Any]:
+        raise Unexpected("the fake engine does not imitate this call")
+        yield

@@ -107,11 +107,16 @@ def state(setting: str) -> Path:
 def walk(root: Path) -> tuple[str, ...]:
     """All files and links below ``root``, relative and sorted; for trees that git does not know."""
     found = []
-    for folder, names, leaves in os.walk(root):
+    for folder, names, leaves in os.walk(root, onerror=_refuse):
         names[:] = [name for name in names if name not in {".git", "__pycache__"}]
         links = [name for name in names if (Path(folder) / name).is_symlink()]
         found += [os.path.relpath(os.path.join(folder, name), root) for name in (*leaves, *links)]  # noqa: PTH118
     return tuple(sorted(found))
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed may hold an input: it must not read as empty."""
+    raise ConfigError("unreadable-file", f"cannot list {error.filename}: {error.strerror}")
 
 
 def remove(path: Path) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..errors import ConfigError, InfraError
-from .process import Command, Run, run
+from .ahead import ahead
+from .process import Command, Finished, Run, run
 
+_REWRITERS = r"^core\.(autocrlf|attributesfile|filemode|symlinks)$"
 _HASH_CACHE_BREAKERS = re.compile(r"^[^#]*\b(text|eol|crlf|filter|ident|working-tree-encoding)\b", re.MULTILINE)
 
 
@@ -46,47 +50,69 @@ def tracked(root: Path, start: Run = run) -> Tracked | None:
         "-m",
         "-d",
     )
-    listing = start(Command(argv, brief=True))
+    rewriters = ("git", "-C", str(root), "config", "--get-regexp", _REWRITERS)
+    settings = ahead(partial(start, Command(rewriters, brief=True)))
+    listing = start(Command(argv, brief=True, exact=True))
     if not listing.ok:
         if any((folder / ".git").exists() for folder in (root, *root.parents)):
             hint = "run git status there; a folder of another owner needs git config safe.directory"
             raise InfraError("git", f"git cannot read {root}", context=listing.tail(5), hint=hint)
         return None
+    blobs, changed = _read(root, listing.stdout)
+    if not blobs:
+        return None
+    return Tracked(root, blobs, frozenset(changed), _pure(root, blobs, settings(), start))
+
+
+def _read(root: Path, listing: str) -> tuple[dict[str, tuple[str, str]], set[str]]:
+    """The listing's files that exist, and those of them that git does not vouch for.
+
+    Its tags: R removed, C changed, S skip-worktree; lower case for assume-unchanged.
+    """
     blobs: dict[str, tuple[str, str]] = {}
     changed: set[str] = set()
     removed: set[str] = set()
-    for record in listing.stdout.rstrip("\n").split("\0"):
-        if not record:
-            continue
+    for record in listing.split("\0"):
         head, _, path = record.partition("\t")
+        if not path:
+            continue
         tag, mode, blob, stage = head.split(" ")
         if stage != "0":
             hint = "finish the merge: git status"
             raise ConfigError("merge-conflict", f"{root / path} is in conflict", hint=hint)
         blobs[path] = (mode, blob)
-        if tag == "R":
+        if tag in "Rr" or (tag in "Ss" and not os.path.lexists(root / path)):  # sparse checkouts have S
             removed.add(path)
-        elif tag != "H":  # C changed, S skip-worktree, lower case assume-unchanged: git does not vouch
+        elif tag != "H":
             changed.add(path)
     for path in removed:
-        if path not in changed or not (root / path).is_symlink():
-            del blobs[path]
-    if not blobs:
-        return None
-    return Tracked(root, blobs, frozenset(changed), _pure(root, blobs, start))
+        del blobs[path]
+    return blobs, changed
 
 
-def _pure(root: Path, blobs: dict[str, tuple[str, str]], start: Run) -> bool:
-    """No attribute and no setting rewrites bytes between the object store and the working tree."""
-    settings = start(Command(("git", "-C", str(root), "config", "--get-regexp", r"^core\.(autocrlf|attributesfile)$"), brief=True))
-    if any(not line.lower().endswith(" false") for line in settings.stdout.splitlines()):
+def _pure(root: Path, blobs: dict[str, tuple[str, str]], settings: Finished, start: Run) -> bool:
+    """No attribute and no setting makes bytes or modes of the working tree differ from the object store's."""
+    if any(not _harmless(line) for line in settings.stdout.splitlines()):
         return False
     top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
-    files = [top / ".gitattributes", top / ".git" / "info" / "attributes"]
+    info = top / ".git" / "info" / "attributes"
+    if not (top / ".git").is_dir():  # a linked worktree
+        where = start(Command(("git", "-C", str(top), "rev-parse", "--git-path", "info/attributes"), brief=True))
+        info = top / where.stdout.rstrip("\n")
+    user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "git" / "attributes"
+    files = [top / ".gitattributes", info, user, Path("/etc/gitattributes")]
     files += [root / path for path in blobs if path.endswith(".gitattributes")]
     files += [folder / ".gitattributes" for folder in root.parents if top in (folder, *folder.parents)]
     texts = (file.read_text(errors="replace") for file in files if file.is_file())
     return not any(_HASH_CACHE_BREAKERS.search(text) for text in texts)
+
+
+def _harmless(line: str) -> bool:
+    """Whether one ``key value`` of git's settings leaves the working tree as the object store has it."""
+    key, _, value = line.lower().partition(" ")
+    if key in ("core.filemode", "core.symlinks"):
+        return value in ("true", "yes", "on", "1", "")
+    return key == "core.autocrlf" and value in ("false", "no", "off", "0")
 
 
 def blob_id(data: bytes) -> str:
@@ -129,11 +155,13 @@ def checkout(top: Path, commit: str, start: Run = run) -> Iterator[Path]:
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="rocm-ci-tree-") as folder:
-        env = {"GIT_INDEX_FILE": f"{folder}/index", "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": folder}
         tree = Path(folder) / "tree"
-        for step in (("read-tree", commit), ("checkout-index", "--all", "--quiet", f"--prefix={tree}/")):
-            done = start(Command(("git", "-C", str(top), *step), env=env))
-            if not done.ok:
-                hint = "name a commit, branch or tag that is here; a shallow clone may lack it (git fetch --unshallow)"
-                raise ConfigError("no-commit", f"git has no {commit!r}", context=done.tail(3), hint=hint)
+        tree.mkdir()
+        # env(1) adds to the caller's environment: a user's filters and safe.directory count as in any checkout.
+        places = ("env", f"GIT_INDEX_FILE={folder}/index", f"GIT_WORK_TREE={tree}", "git", "-C", str(top))
+        plain = ("-c", "core.fsmonitor=false", "-c", "core.sparseCheckout=false")
+        done = start(Command((*places, *plain, "read-tree", "--reset", "-u", f"{commit}^{{tree}}")))
+        if not done.ok:
+            hint = "name a commit, branch or tag that is here; a shallow clone may lack it (git fetch --unshallow)"
+            raise ConfigError("no-commit", f"git has no {commit!r}", context=done.tail(3), hint=hint)
         yield tree

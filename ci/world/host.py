@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -47,7 +46,9 @@ def pip_files(settings: Settings) -> tuple[str, ...]:
 
 def apt_options(keys: Sequence[str]) -> Mapping[str, str]:
     """Those of apt's options that are set on this host; empty where there is no apt."""
-    if not shutil.which("apt-config"):
+    from shutil import which
+
+    if not which("apt-config"):
         return {}
     dump = run(Command(("apt-config", "dump", "Acquire"), deadline=5)).stdout
     pairs = re.findall(r'^(\S+) "(.*)";$', dump, re.MULTILINE)
@@ -67,7 +68,9 @@ def memory() -> int:
 def free_disk(folder: Path) -> int:
     """Free bytes on the file system of ``folder`` or its nearest parent that exists."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(there).free
+    from shutil import disk_usage
+
+    return disk_usage(there).free
 
 
 def mirror(suite_of: str = "debian") -> str:
@@ -98,7 +101,9 @@ def is_root() -> bool:
 
 def require(program: str, purpose: str) -> str:
     """The path of ``program``; ``InfraError`` that says what to install."""
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+    from shutil import which
+
+    path = which(program) or which(program, path="/usr/sbin:/sbin")
     if path is None:
         raise InfraError("no-program", f"{program} is needed {purpose}", hint=f"apt-get install {program}")
     return path

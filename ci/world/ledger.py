@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,23 +85,31 @@ class Ledger:
         For the end of a run: a dead engine or a full disk must not hide the error that brought us here.
         """
         try:
-            remove()
+            with files.disk_errors(f"cannot remove {thing.name}"):
+                remove()
             self.gone(thing)
         except InfraError as error:
             warn(f"{thing.kind} {thing.name} is left behind for inv reap: {error}")
+
+    def holds(self, thing: Thing) -> bool:
+        """Whether a file or folder lies inside the run folder: anybody may write a ledger, root may read it."""
+        path = Path(thing.name)
+        return path.name != ".." and self.folder.resolve() in (path.parent.resolve() / "x").parents
 
     def end(self) -> None:
         """Close the run; what is still open stays visible to ``reap``."""
         with suppress(OSError):  # it only tells that the run is alive, which its process does as well
             (self.folder / "owner.json").unlink()
 
-    def _append(self, record: object) -> None:
+    def _append(self, record: Mapping[str, object]) -> None:
         """Add one line, whole or not at all: half a line would swallow the next one."""
-        line = (json.dumps(record) + "\n").encode()
+        line = (json.dumps({"v": VERSION, **record}) + "\n").encode()
         with files.disk_errors(f"cannot write the ledger in {self.folder}"):
             handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 before = os.fstat(handle).st_size
+                if self._cut_short():
+                    line = b"\n" + line
                 try:
                     if os.write(handle, line) != len(line):
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -111,6 +119,13 @@ class Ledger:
                     raise
             finally:
                 os.close(handle)
+
+    def _cut_short(self) -> bool:
+        """Whether a crash left half a line at the end."""
+        with self._file.open("rb") as stream:
+            end = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, end - 1))
+            return stream.read(1) not in {b"", b"\n"}
 
     @property
     def _file(self) -> Path:
@@ -122,10 +137,13 @@ class Ledger:
         data = files.read_json(self.folder / "owner.json")
         if data is None:
             return None
-        if data.get("version", 0) > VERSION:
+        self._refuse_newer(data.get("version", 0))
+        return Owner(data["pid"], data["started"], data["boot"])
+
+    def _refuse_newer(self, version: int) -> None:
+        if version > VERSION:
             hint = "use the newer rocm-ci that wrote it, or wait for its run to end"
             raise ConfigError("newer-ledger", f"{self.folder} was written by a newer version", hint=hint)
-        return Owner(data["pid"], data["started"], data["boot"])
 
     def open_things(self) -> tuple[Thing, ...]:
         """What was written down and not removed; a line cut short by a crash was never acted on."""
@@ -137,6 +155,7 @@ class Ledger:
                 record = json.loads(line)
             except ValueError:
                 continue
+            self._refuse_newer(record.get("v", 0))
             if "will" in record:
                 things[Thing(**record["will"])] = None
             else:
@@ -148,9 +167,10 @@ def abandoned(state: Path) -> Iterator[Ledger]:
     """The ledgers of runs that are over and have something left, oldest first."""
     for folder in sorted((state / "runs").glob("*")):
         ledger = Ledger(folder)
-        owner = ledger.owner
-        if (owner is None or not owner.alive) and ledger.open_things():
-            yield ledger
+        with suppress(PermissionError):  # another user's, under a strict umask: theirs to reap, or root's
+            owner = ledger.owner
+            if (owner is None or not owner.alive) and ledger.open_things():
+                yield ledger
 
 
 def _boot_id() -> str:

@@ -39,7 +39,8 @@ class Command:
     """What to start. ``deadline`` and ``inactivity`` are seconds, None for no limit; stdin is closed.
 
     ``brief`` is for a question that ends by itself within moments: it is not told of our
-    death, and so starts without a copy of this process.
+    death, and so starts without a copy of this process.  ``exact`` keeps what it writes as
+    data: carriage returns stay, bytes that are not UTF-8 become surrogates.
     """
 
     argv: tuple[str, ...]
@@ -48,6 +49,7 @@ class Command:
     deadline: float | None = None
     inactivity: float | None = None
     brief: bool = False
+    exact: bool = False
 
     def __str__(self) -> str:
         return shlex.join(self.argv)
@@ -84,7 +86,7 @@ def run(command: Command, on_line: Lines | None = None, clock: Clock | None = No
     past a limit and ``Interrupted`` on a signal, the child's whole group ended first.
     """
     with started(command) as child:
-        pump = _Pump(child, on_line, clock or SystemClock())
+        pump = _Pump(child, on_line, clock or SystemClock(), exact=command.exact)
         try:
             pump.until_end(command)
         except BaseException:
@@ -109,12 +111,14 @@ def started(command: Command) -> Iterator[subprocess.Popen[bytes]]:
             process_group=0,
             preexec_fn=None if command.brief else die_with_parent,  # noqa: PLW1509 - one system call, see above
         )
-    except FileNotFoundError:
+    except OSError as error:
         name = command.argv[0]
+        if command.cwd and not command.cwd.is_dir():
+            raise InfraError("no-folder", f"there is no folder {command.cwd} to run {name} in") from None
+        if not isinstance(error, FileNotFoundError):
+            raise InfraError("no-program", f"cannot start {name}: {error.strerror}") from None
         hint = f"install {name}, or run ci/bootstrap"
         raise InfraError("no-program", f"{name} is not installed or not on PATH", hint=hint) from None
-    except PermissionError as error:
-        raise InfraError("no-program", f"cannot start {command.argv[0]}: {error.strerror}") from None
     with child:
         yield child
 
@@ -138,13 +142,14 @@ def stop(child: subprocess.Popen[bytes]) -> None:
 class _Pump:
     """Reads both streams to their end, line by line."""
 
-    def __init__(self, child: subprocess.Popen[bytes], on_line: Lines | None, clock: Clock) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], on_line: Lines | None, clock: Clock, *, exact: bool) -> None:
+        self._exact = exact
         self._child = child
         self._on_line = on_line
         self._clock = clock
         limit = _TAIL if on_line else None
         self._kept: dict[str, deque[str]] = {"stdout": deque(maxlen=limit), "stderr": deque(maxlen=limit)}
-        self._rest = {"stdout": b"", "stderr": b""}
+        self._rest: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
 
     def text(self, name: str) -> str:
         return "".join(line + "\n" for line in self._kept[name])
@@ -157,9 +162,12 @@ class _Pump:
                 if stream is not None:
                     selector.register(stream, selectors.EVENT_READ, name)
             while selector.get_map():
-                for key, _ in selector.select(timeout=0.5):
+                ready = selector.select(timeout=0.5)
+                for key, _ in ready:
                     heard = self._clock.monotonic()
                     self._read(selector, key)
+                if not ready and self._child.poll() is not None:
+                    break  # it ended; a daemon it left behind keeps the pipes open
                 self._check_limits(command, begun, heard)
         self._wait(command, begun)
 
@@ -177,15 +185,17 @@ class _Pump:
         name: str = key.data
         if not data:
             selector.unregister(key.fileobj)
-            if self._rest[name]:
-                self._line(name, self._rest[name])
+            if any(self._rest[name]):
+                self._line(name, b"".join(self._rest[name]))
             return
-        *lines, self._rest[name] = (self._rest[name] + data).split(b"\n")
-        for line in lines:
-            self._line(name, line)
+        first, *others = data.split(b"\n")
+        self._rest[name].append(first)
+        for begun in others:
+            self._line(name, b"".join(self._rest[name]))
+            self._rest[name] = [begun]
 
     def _line(self, name: str, raw: bytes) -> None:
-        line = raw.decode("utf-8", "replace").rstrip("\r")
+        line = raw.decode("utf-8", "surrogateescape") if self._exact else raw.decode("utf-8", "replace").rstrip("\r")
         self._kept[name].append(line)
         if self._on_line:
             self._on_line(name, line)
@@ -201,9 +211,14 @@ class _Pump:
             raise DeadlineError("inactivity", message, context=str(command))
 
 
-def die_with_parent() -> None:
-    """Ask the kernel for a SIGTERM to this process when its parent dies, however that happens."""
+def die_with_parent(ancestor: int = 0) -> None:
+    """Ask the kernel for a SIGTERM to this process when its parent dies, however that happens.
+
+    It may have died before we could ask: where process ``ancestor`` is gone already, we end here.
+    """
     _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if ancestor and not Path(f"/proc/{ancestor}").exists():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @cache

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .lexer import Heredoc, is_heredoc
 
 
-@dataclass(frozen=True, slots=True)
-class Arg:
+class Arg(NamedTuple):
     """``ARG name`` or ``ARG name=default``; ``default`` is raw, as written."""
 
     name: str
@@ -16,8 +16,7 @@ class Arg:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(NamedTuple):
     """One instruction.
 
     ``text`` is canonical: continuation lines joined, comment lines, blank lines and
@@ -75,8 +74,7 @@ class Stage:
         return self.name or f"#{self.index}"
 
 
-@dataclass(frozen=True, slots=True)
-class Dockerfile:
+class Dockerfile(NamedTuple):
     """A whole file; ``global_args`` are the ARGs before the first FROM."""
 
     file: str

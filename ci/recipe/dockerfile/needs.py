@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class FileNeed:
+class FileNeed(NamedTuple):
     """Files of a context: ``""`` is the main one, else a named context.
 
     ``sources`` are expanded and clean, relative to the context; ``how`` is ``copy``,
@@ -22,8 +21,7 @@ class FileNeed:
     file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageNeed:
+class ImageNeed(NamedTuple):
     """An image by its expanded reference; ``how`` is ``from``, ``copy`` or ``mount``."""
 
     ref: str
@@ -33,8 +31,7 @@ class ImageNeed:
     how: str
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteNeed:
+class RemoteNeed(NamedTuple):
     """What an ADD fetches.
 
     ``commit`` is set only where the URL (or a Git ``--checksum``) pins a full commit,
@@ -49,8 +46,7 @@ class RemoteNeed:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(NamedTuple):
     """Everything a target is made from; stages in file order.
 
     ``args`` are (name, value) in order of name.  A name has more than one entry only
