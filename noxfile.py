@@ -54,6 +54,12 @@ def tests(session: nox.Session) -> None:
     run(session, "pytest", *(session.posargs or PATHS))
 
 
+@nox.session(name="hip-compile")
+def hip_compile(session: nox.Session) -> None:
+    """Compile kernels/ for every arch; ``-- --arch "gfx942;gfx950"`` narrows, ``-- --project DIR`` is another one."""
+    run(session, "ci", "hip-compile", *session.posargs)
+
+
 @nox.session
 def faults(session: nox.Session) -> None:
     """The world fails on purpose: engine, registry, disk, signals."""
@@ -65,6 +71,12 @@ def docs(session: nox.Session) -> None:
     """Write the generated reference anew; fails when it was not committed as it is now."""
     run(session, "pytest", "-q", "tests/golden/test_reference.py", "--update-golden")
     session.run("git", "diff", "--exit-code", "--", "docs/reference", external=True)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Make, audit and bundle the wheel of kernels/ in dist/; ``-- --trial`` for a tree with changes."""
+    run(session, "ci", "wheel", *session.posargs)
 
 
 @nox.session

@@ -13,6 +13,7 @@ import os
 import sys
 from difflib import get_close_matches
 from inspect import Parameter, Signature
+from keyword import iskeyword
 from pathlib import PurePath
 from types import TracebackType
 from typing import Any, NoReturn
@@ -105,7 +106,9 @@ def _task(verb: Verb) -> Task[Any]:
 
 
 def _parameter(option: Option) -> str:
-    return option.name.replace("-", "_")
+    """The option as a Python name; Invoke takes the underscore of ``import_`` away again."""
+    name = option.name.replace("-", "_")
+    return f"{name}_" if iskeyword(name) else name
 
 
 def _signature(verb: Verb) -> Signature:

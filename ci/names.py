@@ -102,6 +102,92 @@ class Place:
         return cls(host, namespace)
 
 
+_RELEASE = r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*"
+_WHEEL_VERSION = re.compile(
+    rf"(?P<release>{_RELEASE}(?:(?:a|b|rc)\d+)?(?:\.post\d+)?)(?:\.dev(?P<dev>\d+))?"
+    rf"\+rocm\.(?P<rocm>{_RELEASE})"
+    r"(?:\.torch\.(?P<torch>\d[a-z0-9]*(?:\.\d[a-z0-9]*)*))?"
+    r"(?:\.(?P<source>trial|g[0-9a-f]{12}))?",
+    re.ASCII,
+)
+_OLD_LABEL = re.compile(r"(?:.+\.)?(rocm[0-9]+)")
+_LABEL_OF_STACK = re.compile(rf"rocm\.?(?P<rocm>{_RELEASE})(?:\.[a-z].*)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class WheelVersion:
+    """A wheel's version: ``0.2.0+rocm.7.14.torch.2.9.1``, nightly ``0.2.0.dev57+rocm.7.14.g0123456789ab``.
+
+    The label after ``+`` is dotted all through, since only then do its numbers compare as
+    numbers.  ``source`` is ``g`` and twelve digits of a nightly's commit, or ``trial``.
+    """
+
+    release: str
+    rocm: str
+    dev: int | None = None
+    torch: str = ""
+    source: str = ""
+
+    def __str__(self) -> str:
+        dev = "" if self.dev is None else f".dev{self.dev}"
+        torch = f".torch.{self.torch}" if self.torch else ""
+        source = f".{self.source}" if self.source else ""
+        return f"{self.release}{dev}+rocm.{self.rocm}{torch}{source}"
+
+    @classmethod
+    def parse(cls, text: str) -> WheelVersion | None:
+        """The version in ``text``, or None for one that is not of this form (``1.0+rocm722`` is not)."""
+        match = _WHEEL_VERSION.fullmatch(text)
+        if match is None:
+            return None
+        dev = None if match["dev"] is None else int(match["dev"])
+        made = cls(match["release"], match["rocm"], dev, match["torch"] or "", match["source"] or "")
+        return made if str(made) == text else None
+
+
+def variant(label: str) -> str:
+    """The sub-index for the label after a version's ``+``; empty for labels that name no ROCm.
+
+    ``rocm.7.2.1`` and ``rocm7.2.1`` give ``rocm7.2``, ``rocm.10.0`` gives ``rocm10``: major and
+    minor, a zero minor left out.  An undotted ``rocm722`` cannot be told apart and stays as it is.
+    """
+    old = _OLD_LABEL.fullmatch(label)
+    if old and len(old[1]) > len("rocm99"):
+        return old[1]
+    match = _LABEL_OF_STACK.fullmatch(label)
+    if match is None:
+        return old[1] if old else ""
+    major, _, rest = match["rocm"].partition(".")
+    minor = rest.partition(".")[0]
+    return f"rocm{major}.{minor}" if minor not in {"", "0"} else f"rocm{major}"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPage:
+    """Where a page of a package index stands: ``simple/rocm7.2/rocm-probe/``; a part left empty is not in the path."""
+
+    variant: str = ""
+    project: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(("simple", *filter(None, (self.variant, self.project)), ""))
+
+    @property
+    def up(self) -> str:
+        """The relative way from this page to the folder that holds ``simple``."""
+        return "../" * str(self).count("/")
+
+    @classmethod
+    def parse(cls, text: str) -> IndexPage | None:
+        """The page at ``text``, or None; a variant holds ``rocm`` and digits, a project never a dot."""
+        parts = text.rstrip("/").split("/")
+        if parts[0] != "simple" or len(parts) > 3 or not all(parts):
+            return None
+        rest = parts[1:]
+        first = rest.pop(0) if rest and re.fullmatch(r"rocm\d+(\.\d+)?", rest[0]) else ""
+        return cls(first, *rest) if len(rest) < 2 else None
+
+
 def run_id(start: datetime, salt: str) -> str:
     """The name of a run: its UTC start (``20261120T161500Z``) and eight hex digits against a tie."""
     return f"{start:%Y%m%dT%H%M%SZ}-{salt}"

@@ -57,6 +57,8 @@ HOST_NAMES = (
     "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_TRUSTED_HOST", "PIP_CONFIG_FILE",
     "PIP_NO_INDEX", "MAX_JOBS", "XDG_CONFIG_HOME",
+    "ROCM_PATH", "HIP_PATH", "HIP_CLANG_PATH", "HIP_DEVICE_LIB_PATH", "LD_LIBRARY_PATH", "TMPDIR",
+    "CCACHE_DIR", "SCCACHE_DIR", "XDG_CACHE_HOME",
 )  # fmt: skip
 """Names of other programs that we honour; everything else in the environment is invisible to us."""
 

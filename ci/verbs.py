@@ -11,7 +11,10 @@ from .call import Call, Option, Verb
 from .errors import CiError, ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .build.workspace import Workspace
+    from .world.ledger import Ledger
 
 STACK = Option("stack", "stack to build: a shipped name or a path to a stack file", sets=True)
 JSON = Option("json", "print one JSON document instead of text", "flag")
@@ -29,6 +32,41 @@ INPUTS = (
     Option("source", "NAME=PATH of a source tree; may be repeated", "list"),
 )
 COMMON = (STACK, JSON, DEBUG)
+AUDITS = (
+    Option("arch", 'gfx targets its device code must have, for example "gfx942;gfx950"', sets=True),
+    Option("budget-mb", "most megabytes (of 1,000,000 bytes) it may have"),
+    Option("import", "module to import where nothing but the wheel and its requirements is installed"),
+    Option("allow", "RULE:PATTERN=REASON of an exception; may be repeated", "list"),
+    *COMMON,
+)
+INDEXES = (
+    Option("add", "wheel to copy there and to list, without looking at the others; may be repeated", "list"),
+    Option("url", "where clients will find the wheels, for the install lines; default the place itself"),
+    Option("replace", "accept wheels whose bytes changed under an indexed name", "flag"),
+    PLAN,
+    *COMMON,
+)
+KERNELS = (
+    Option("arch", 'gfx targets to compile for, for example "gfx942;gfx950"; default PYTORCH_ROCM_ARCH of the stack'),
+    Option("project", "folder with the *.hip files; default ./kernels"),
+    Option("out", "folder the code objects go to; default what the project's pyproject.toml says, or build/objects"),
+    PLAN,
+    REGISTRY,
+    *COMMON,
+)
+WHEELS = (
+    Option("project", "folder with pyproject.toml and the *.hip files; default ./kernels"),
+    Option("arch", 'gfx targets to compile for, for example "gfx942;gfx950"; default PYTORCH_ROCM_ARCH of the stack'),
+    Option("objects", "folder of code objects that are there already, <arch>/<name>.hsaco; needs --rocm"),
+    Option("rocm", "version of ROCm for the wheel's label; default the compiler's own"),
+    Option("torch", "version of torch it is built with; default none"),
+    Option("out", "folder the wheel and its bundle go to; default ./dist"),
+    Option("import", "module the audit imports where nothing but the wheel and its requirements is installed"),
+    Option("trial", "allow any tree; the version sorts before every nightly", "flag"),
+    PLAN,
+    REGISTRY,
+    *COMMON,
+)
 LOOKS = (REGISTRY, *INPUTS, *COMMON)
 BUILDS = (PUSH, ON_UNKNOWN, PLAN, *LOOKS)
 
@@ -112,6 +150,69 @@ def explain(call: Call) -> Answer:
     return plans.explanation(explained(work, tier, call.text("against")))
 
 
+def audit(call: Call) -> Answer:
+    """Take a wheel, a binary or a folder apart: device code per target, kernels, and every rule of the contract."""
+    from .audit.request import requested
+    from .report import audits
+
+    examination = requested(call.settings, call.text("target"), call.text("budget-mb"), call.text("import"))
+    for notice in examination.notices:
+        call.console.notice(notice)
+    return audits.answer(examination.perform(call.pairs("allow")))
+
+
+def index(call: Call) -> Answer:
+    """Make a package index of a folder or bucket of wheels, for pip and uv; all is checked before any is shown."""
+    from .report import indexes
+    from .wheels.place import opened, perform
+
+    store = opened(call.text("place"))
+    added = tuple(call.values.get("add") or ())
+    result = perform(store, added, call.console.say, replace=call.on("replace"), plan=call.on("plan"))
+    for notice in result.notices:
+        call.console.notice(notice)
+    return indexes.answer(result, call.text("url") or store.url, plan=call.on("plan"))
+
+
+def hip_compile(call: Call) -> Answer:
+    """Compile every HIP source of a project for every arch, in parallel; what has not changed is reused."""
+    from .kernels import job
+    from .report import compiles
+
+    request = job.read(call.settings, call.text("project"), call.text("arch"), call.text("out"))
+    for notice in request.notices:
+        call.console.notice(notice)
+    if call.on("plan"):
+        return compiles.planned(job.outlook(request, call.console.say))
+    return compiles.answer(job.perform(request, _begin(call, request.state), call.console))
+
+
+def wheel(call: Call) -> Answer:
+    """Make a project's wheel from its sources and code objects, audit it, and bundle it for other jobs."""
+    from .report import packed
+    from .wheels import job
+
+    texts = {name: call.text(name) for name in ("project", "arch", "objects", "rocm", "torch", "out")}
+    options = job.Options(**texts, module=call.text("import"), trial=call.on("trial"))
+    request = job.read(call.settings, options)
+    for notice in request.compile.notices if request.compile else ():
+        call.console.notice(notice)
+    if call.on("plan"):
+        return packed.planned(request)
+    return packed.answer(job.perform(request, _begin(call, request.state), call.console))
+
+
+def _begin(call: Call, state: Path) -> Ledger:
+    from .names import run_id
+    from .world import files
+    from .world.clock import SystemClock
+    from .world.ledger import Ledger
+
+    run = run_id(SystemClock().now(), os.urandom(4).hex())
+    call.ledger = Ledger.begin(files.state(str(state)), run, call.verb.name)
+    return call.ledger
+
+
 def config(call: Call) -> Answer:
     """Show every setting with its value and where it came from; secrets are masked."""
     from .report import configs
@@ -143,6 +244,10 @@ VERBS: tuple[Verb, ...] = (
     _verb(build_test, *BUILDS),
     _verb(plan, *LOOKS),
     _verb(explain, AGAINST, *INPUTS, *COMMON, argument="tier", argument_help="tier to explain, for example ci-base"),
+    _verb(audit, *AUDITS, argument="target", argument_help="wheel, .so, .hsaco, .o, .a, .bc or folder to audit"),
+    _verb(index, *INDEXES, argument="place", argument_help="folder, or s3://BUCKET/PREFIX, that holds the wheels"),
+    _verb(hip_compile, *KERNELS),
+    _verb(wheel, *WHEELS),
     _verb(config, *LOOKS),
     _verb(doctor, REGISTRY, *COMMON),
     _verb(reap, PLAN, *COMMON),

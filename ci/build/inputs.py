@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 
 from ..errors import ConfigError, Place, Problem
 from ..identity import Input, Manifest
@@ -124,8 +125,9 @@ def _inputs(
         count[stage] = count.get(stage, -1) + 1
         yield Input("instruction", f"{stage}/{count[stage]:04d}", text)
     for context, entries in selected.items():
-        for path, mode, sha256 in entries.values():
-            yield Input("file", f"{context}:{path}", f"{mode} {sha256}")
+        paths = [f"{context}:{path}" for path in entries]
+        contents = [f"{mode} {sha256}" for _, mode, sha256 in entries.values()]
+        yield from map(Input, repeat("file"), paths, contents)
 
 
 def _problems(

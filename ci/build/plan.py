@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..errors import ConfigError, Problem
@@ -15,6 +16,7 @@ from ..identity import Change, Manifest, diff
 from ..names import ContentTag
 from ..recipe.stack import Resolved, Stack, Tier
 from ..recipe.tree import Tree
+from ..world.ahead import ahead
 from . import inputs as tier_inputs
 from .inputs import Inputs, Parent
 from .lookup import Answer, Found, Unclear
@@ -121,6 +123,8 @@ def make(
     """
     examined = _examine(stack, goals, args, trees, roots)
     wanted = list(examined) if everything else []
+    if everything:
+        lookup = _all_at_once(stack, examined, lookup)
     plans: dict[str, TierPlan] = {}
     queue = [name for tier in goals for name in (*stack.tier(tier).beside, tier)]
     while queue:
@@ -139,6 +143,17 @@ def make(
     return Plan(stack, goals, missing, ordered, args.notices)
 
 
+def _all_at_once(stack: Stack, examined: Mapping[str, Inputs], lookup: Lookup) -> Lookup:
+    """A lookup that knows what it will be asked: all tiers are asked for now, so that a distance counts once."""
+    asked: dict[str, Callable[[], Answer]] = {}
+    for inputs in examined.values():
+        if inputs.manifest:
+            identity = inputs.manifest.identity
+            tag = tag_of(stack, inputs.tier, identity)
+            asked[tag] = ahead(partial(lookup, tag, identity))
+    return lambda tag, _identity: asked[tag]()
+
+
 def _examine(
     stack: Stack, goals: tuple[str, ...], args: Resolved, trees: Mapping[str, Tree], roots: Mapping[str, Made]
 ) -> dict[str, Inputs]:
@@ -146,8 +161,6 @@ def _examine(
     examined: dict[str, Inputs] = {}
     problems: list[Problem] = []
     for tier in stack.chain(*goals):
-        if any(parent in stack.tiers and parent not in examined for _, parent in tier.parents):
-            continue  # its parent has problems already
         parents = tuple(_parent(stack, argument, name, examined, roots) for argument, name in tier.parents)
         try:
             examined[tier.name] = tier_inputs.examine(stack, tier, args, trees, parents)
@@ -164,7 +177,7 @@ def _parent(
     if name in stack.roots:
         made = roots.get(name)
         return Parent(argument, name, reference(stack, stack.roots[name]), made.layers if made else "", is_root=True)
-    manifest = examined[name].manifest
+    manifest = examined[name].manifest if name in examined else None  # a parent with problems has no identity
     identity = manifest.identity if manifest else ""
     return Parent(argument, name, tag_of(stack, stack.tiers[name], identity), identity, is_root=False)
 

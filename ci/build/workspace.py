@@ -17,7 +17,6 @@ from ..recipe.stack import Resolved, Stack, Tier
 from ..recipe.tree import Tree
 from ..settings import Settings
 from ..world import git
-from ..world.ahead import ahead
 from ..world.clock import Clock, SystemClock
 from ..world.engine import Engine, endpoint
 from . import plan as planning
@@ -70,8 +69,6 @@ class Workspace:
         """The images a plan will most likely ask for: the roots, and each tier as it was built last."""
         for root in self.stack.roots.values():
             yield roots.reference(self.stack, root)
-        if self.registry is not None:
-            return
         wanted = self.stack.chain(*goals) if everything else self._first(goals)
         for tier in wanted:
             if identity := self.records.last_identity(self.stack.name, tier.name):
@@ -128,7 +125,7 @@ def open_workspace(
 
 def _tree(name: str, root: Path, records: Records) -> Tree:
     """The tree, git already asked what it tracks there."""
-    listing = ahead(partial(git.tracked, root))
+    listing = git.ask(root)
     return Tree(name, root, records.hashes(root), lambda _root: listing())
 
 

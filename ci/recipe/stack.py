@@ -70,6 +70,7 @@ class Stack:
     tiers: Mapping[str, Tier]
     pins: Mapping[str, str]
     disk_gb: int = 0
+    toolchain: str = ""
 
     def tier(self, name: str) -> Tier:
         """The tier called ``name``; raises ``ConfigError`` with a suggestion."""
@@ -200,6 +201,7 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
         },
         pins=pins,
         disk_gb=data.get("disk_gb", 0),
+        toolchain=data.get("toolchain", ""),
     )
 
 
@@ -232,6 +234,9 @@ def _name_problems(stack: Stack, document: documents.Document) -> Iterator[Probl
 
 def _tier_problems(stack: Stack, document: documents.Document) -> Iterator[Problem]:
     known = [*stack.tiers, *stack.roots]
+    if stack.toolchain and stack.toolchain not in stack.tiers:
+        hint = documents.suggest(stack.toolchain, list(stack.tiers))
+        yield Problem("unknown-tier", f"no tier {stack.toolchain!r}", hint, place=document.place("toolchain"))
     for tier in stack.tiers.values():
         if not (stack.recipe / tier.dockerfile).is_file():
             where = document.place("tiers", tier.name, "dockerfile")

@@ -7,7 +7,7 @@ that residue in a checkout can change no image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -73,7 +73,7 @@ class Tree:
             chosen.update(select(need, paths, named_only=named))
             if named:
                 ordered = sorted({*ordered, *named})
-        return {path: self._known(path) or self._entry(path) for path in ordered if path in chosen}
+        return self._entries(path for path in ordered if path in chosen)
 
     def _not_ignored(self, names: tuple[str, ...]) -> tuple[str, ...]:
         if names not in self._visible:
@@ -90,10 +90,15 @@ class Tree:
         full = self.root / path
         return full.is_symlink() or full.is_file()
 
-    def _known(self, path: str) -> Entry | None:
-        """The entry without a look at the file, where git vouches for it and its blob was read before."""
-        mode, blob = self._vouched.get(path, _NO_BLOB)
-        return Entry(path, _MODES[mode], self.hashes[blob]) if blob in self.hashes and mode in _MODES else None
+    def _entries(self, paths: Iterable[str]) -> dict[str, Entry]:
+        """The entries, without a look at a file that git vouches for and whose blob was read before."""
+        vouched, hashes = self._vouched, self.hashes
+        entries = {}
+        for path in paths:
+            mode, blob = vouched.get(path, _NO_BLOB)
+            known = blob in hashes and mode in _MODES
+            entries[path] = Entry(path, _MODES[mode], hashes[blob]) if known else self._entry(path)
+        return entries
 
     @cached_property
     def _vouched(self) -> Mapping[str, tuple[str, str]]:

@@ -15,13 +15,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from ..errors import ConfigError, InfraError
 from ..settings import Settings
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
-OK, NOT_FOUND = 200, 404
+OK, CREATED, NOT_FOUND = 200, 201, 404
 PATIENCE = 10.0
 """Seconds a local engine may take to answer a question; one that is stopped never does."""
 
@@ -166,6 +166,15 @@ class Engine:
         except (IndexError, ValueError):
             raise _broken(self.at, f"its answer is no HTTP: {head[:80]!r}") from None
 
+    def _read(self, status: int, body: bytes, what: str) -> Any:
+        """The JSON of an answer with status 200; anything else is the engine's fault."""
+        try:
+            if status == OK:
+                return json.loads(body)
+        except ValueError:
+            pass
+        raise _broken(self.at, f"status {status} for {what}: {body[:200]!r}")
+
     def info(self) -> Mapping[str, Any]:
         """``docker info`` as the API gives it."""
         with self._talking() as client:
@@ -178,11 +187,17 @@ class Engine:
 
     def tag(self, name: str, new: str) -> None:
         """Give the image ``name`` the further name ``new``."""
+        repository, _, tag = new.rpartition(":")
+        if self._is_local:
+            query = urlencode({"repo": repository, "tag": tag})
+            status, body = self._answer(self._ask("POST", f"/images/{quote(name, safe='/:@')}/tag?{query}"))
+            if status != CREATED:
+                raise _broken(self.at, f"status {status} when naming {name} {new}: {body[:200]!r}")
+            return
         with self._talking() as client:
-            repository, _, tag = new.rpartition(":")
             client.api.tag(name, repository, tag, force=True)
 
-    def untag(self, name: str, patience: float = 60.0) -> None:
+    def untag(self, name: str, patience: float = 2 * PATIENCE) -> None:
         """Take the name away; layers go when no other name holds them. No error where it is gone already.
 
         ``patience`` bounds the wait on a local engine: whoever was told to stop has little of it.
@@ -200,6 +215,9 @@ class Engine:
 
     def history(self, name: str) -> tuple[tuple[int, str], ...]:
         """Layers as (bytes, what made it), newest first."""
+        if self._is_local:
+            status, body = self._answer(self._ask("GET", f"/images/{quote(name, safe='/:@')}/history"))
+            return tuple((row["Size"], row["CreatedBy"]) for row in self._read(status, body, name))
         with self._talking() as client:
             return tuple((row["Size"], row["CreatedBy"]) for row in client.api.history(name))
 
@@ -250,12 +268,14 @@ class Engine:
 
     def gateway(self) -> str:
         """The address containers reach this host at on the engine's bridge; empty where there is no bridge."""
+        if self._is_local:
+            status, body = self._answer(self._ask("GET", "/networks/bridge"))
+            return "" if status == NOT_FOUND else _gateway(self._read(status, body, "the bridge"))
         with self._talking() as client:
             try:
-                settings = client.api.inspect_network("bridge")["IPAM"]["Config"]
+                return _gateway(client.api.inspect_network("bridge"))
             except self._errors().NotFound:
                 return ""
-        return str(next((row["Gateway"] for row in settings if "Gateway" in row), ""))
 
     def remove_container(self, name: str) -> None:
         """Stop a container with patience, then remove it and its anonymous volumes. No error where it is gone."""
@@ -286,7 +306,7 @@ class Engine:
 
         try:
             yield from records
-        except (HTTPError, HTTPException, ValueError) as error:
+        except (HTTPError, HTTPException, ValueError, self._errors().StreamParseError) as error:
             hint = "the connection was cut; see the engine's log, then run the same command again"
             message = f"the engine's answer broke off: {_reason(error)}"
             raise InfraError("engine-stream", message, hint=hint) from None
@@ -321,6 +341,10 @@ class Engine:
         import docker.errors
 
         return docker.errors
+
+
+def _gateway(network: Mapping[str, Any]) -> str:
+    return str(next((row["Gateway"] for row in network["IPAM"]["Config"] if "Gateway" in row), ""))
 
 
 def _about(name: str) -> str:

@@ -59,6 +59,17 @@ def write_whole(path: Path, data: bytes) -> None:
             raise
 
 
+def copy_whole(source: Path, path: Path) -> None:
+    """Copy a large file to ``path``, whole or not at all; the folder is made."""
+    import shutil
+
+    with disk_errors(f"cannot write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".new-{path.name}")  # one name: what a killed run leaves, the next one replaces
+        shutil.copyfile(source, new)
+        new.replace(path)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON, whole or not at all."""
     write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
@@ -92,6 +103,15 @@ def content(path: Path) -> Content:
     data = path.read_bytes()
     mode = "0755" if status.st_mode & stat.S_IXUSR else "0644"
     return Content(mode, hashlib.sha256(data).hexdigest(), data)
+
+
+def mark(path: Path) -> tuple[int, ...]:
+    """Size, times and inode of what ``path`` leads to: equal marks mean nobody wrote meanwhile; () where it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def state(setting: str) -> Path:

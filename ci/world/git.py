@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ..errors import ConfigError, InfraError
-from .ahead import ahead
-from .process import Command, Finished, Run, run
+from .process import Command, Finished, Run, begin, run
 
 _REWRITERS = r"^core\.(autocrlf|attributesfile|filemode|symlinks)$"
 _HASH_CACHE_BREAKERS = re.compile(r"^[^#]*\b(text|eol|crlf|filter|ident|working-tree-encoding)\b", re.MULTILINE)
@@ -36,23 +35,19 @@ class Tracked:
 
 def tracked(root: Path, start: Run = run) -> Tracked | None:
     """The tracked files below ``root`` that exist, or None where git tracks nothing."""
-    argv = (
-        "git",
-        "-c",
-        "core.fsmonitor=false",
-        "-C",
-        str(root),
-        "ls-files",
-        "-z",
-        "-v",
-        "-s",
-        "-c",
-        "-m",
-        "-d",
-    )
+    return ask(root, start)()
+
+
+def ask(root: Path, start: Run = run) -> Callable[[], Tracked | None]:
+    """The same in two steps: git begins now, what this returns waits for its answers."""
+    argv = ("git", "-c", "core.fsmonitor=false", "-C", str(root), "ls-files", "-z", "-v", "-s", "-c", "-m", "-d")
     rewriters = ("git", "-C", str(root), "config", "--get-regexp", _REWRITERS)
-    settings = ahead(partial(start, Command(rewriters, brief=True)))
-    listing = start(Command(argv, brief=True, exact=True))
+    questions = (Command(argv, brief=True, exact=True), Command(rewriters, brief=True))
+    answers = [begin(question) if start is run else partial(start, question) for question in questions]
+    return lambda: _told(root, answers[0](), answers[1], start)
+
+
+def _told(root: Path, listing: Finished, settings: Callable[[], Finished], start: Run) -> Tracked | None:
     if not listing.ok:
         if any((folder / ".git").exists() for folder in (root, *root.parents)):
             hint = "run git status there; a folder of another owner needs git config safe.directory"
@@ -76,14 +71,16 @@ def _read(root: Path, listing: str) -> tuple[dict[str, tuple[str, str]], set[str
         head, _, path = record.partition("\t")
         if not path:
             continue
-        tag, mode, blob, stage = head.split(" ")
-        if stage != "0":
+        tag = head[0]
+        if head[-1] != "0":  # the stage
             hint = "finish the merge: git status"
             raise ConfigError("merge-conflict", f"{root / path} is in conflict", hint=hint)
-        blobs[path] = (mode, blob)
+        blobs[path] = (head[2:8], head[9:-2])
+        if tag == "H":
+            continue
         if tag in "Rr" or (tag in "Ss" and not os.path.lexists(root / path)):  # sparse checkouts have S
             removed.add(path)
-        elif tag != "H":
+        else:
             changed.add(path)
     for path in removed:
         del blobs[path]

@@ -14,14 +14,15 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
 from ..errors import DeadlineError, InfraError, Interrupted
+from .ahead import ahead
 from .clock import Clock, SystemClock
 
 Lines = Callable[[str, str], None]
@@ -39,7 +40,7 @@ class Command:
     """What to start. ``deadline`` and ``inactivity`` are seconds, None for no limit; stdin is closed.
 
     ``brief`` is for a question that ends by itself within moments: it is not told of our
-    death, and so starts without a copy of this process.  ``exact`` keeps what it writes as
+    death, and so starts without a copy of this process, and has no limits.  ``exact`` keeps what it writes as
     data: carriage returns stay, bytes that are not UTF-8 become surrogates.
     """
 
@@ -85,8 +86,10 @@ def run(command: Command, on_line: Lines | None = None, clock: Clock | None = No
     stream are kept.  Raises ``InfraError`` when the program is not there, ``DeadlineError``
     past a limit and ``Interrupted`` on a signal, the child's whole group ended first.
     """
+    if command.brief:
+        return begin(command)()
     with started(command) as child:
-        pump = _Pump(child, on_line, clock or SystemClock(), exact=command.exact)
+        pump = Pump(child, on_line, clock or SystemClock(), exact=command.exact)
         try:
             pump.until_end(command)
         except BaseException:
@@ -95,8 +98,34 @@ def run(command: Command, on_line: Lines | None = None, clock: Clock | None = No
         return Finished(command, child.wait(), pump.text("stdout"), pump.text("stderr"))
 
 
+def begin(command: Command) -> Callable[[], Finished]:
+    """Start a brief question now; what this returns waits for its end.
+
+    The kernel keeps what it writes: a pipe would wake us for each of its pages.
+    """
+    with ExitStack() as opened:
+        stdout = opened.enter_context(os.fdopen(os.memfd_create("stdout"), "w+b"))
+        stderr = opened.enter_context(os.fdopen(os.memfd_create("stderr"), "w+b"))
+        child = opened.enter_context(started(command, stdout, stderr))
+        return ahead(partial(_collected, command, child, (stdout, stderr), opened.pop_all()))
+
+
+def _collected(
+    command: Command, child: subprocess.Popen[bytes], streams: tuple[IO[bytes], IO[bytes]], opened: ExitStack
+) -> Finished:
+    with opened:
+        code = child.wait()
+        texts = []
+        for stream in streams:
+            stream.seek(0)
+            texts.append(stream.read().decode("utf-8", "surrogateescape" if command.exact else "replace"))
+        return Finished(command, code, *texts)
+
+
 @contextmanager
-def started(command: Command) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    command: Command, stdout: int | IO[bytes] = subprocess.PIPE, stderr: int | IO[bytes] = subprocess.PIPE
+) -> Iterator[subprocess.Popen[bytes]]:
     """The child in a group of its own that dies with us, pipes closed on the way out."""
     if not command.brief:
         _libc()  # loaded here, so that the child does nothing but one system call before exec
@@ -106,8 +135,8 @@ def started(command: Command) -> Iterator[subprocess.Popen[bytes]]:
             cwd=command.cwd,
             env=None if command.env is None else dict(command.env),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             process_group=0,
             preexec_fn=None if command.brief else die_with_parent,  # noqa: PLW1509 - one system call, see above
         )
@@ -139,7 +168,7 @@ def stop(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-class _Pump:
+class Pump:
     """Reads both streams to their end, line by line."""
 
     def __init__(self, child: subprocess.Popen[bytes], on_line: Lines | None, clock: Clock, *, exact: bool) -> None:
@@ -152,20 +181,28 @@ class _Pump:
         self._rest: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
 
     def text(self, name: str) -> str:
+        """What was kept of a stream."""
         return "".join(line + "\n" for line in self._kept[name])
 
+    def streams(self) -> Iterator[tuple[str, IO[bytes]]]:
+        """The child's streams by name."""
+        for name in self._kept:
+            stream: IO[bytes] | None = getattr(self._child, name)
+            if stream is not None:
+                yield name, stream
+
     def until_end(self, command: Command) -> None:
+        """Read until the child has ended; raises past a limit."""
         begun = heard = self._clock.monotonic()
         with selectors.DefaultSelector() as selector:
-            for name in self._kept:
-                stream: IO[bytes] | None = getattr(self._child, name)
-                if stream is not None:
-                    selector.register(stream, selectors.EVENT_READ, name)
+            for name, stream in self.streams():
+                selector.register(stream, selectors.EVENT_READ, name)
             while selector.get_map():
                 ready = selector.select(timeout=0.5)
                 for key, _ in ready:
                     heard = self._clock.monotonic()
-                    self._read(selector, key)
+                    if not self.read(key.fd, key.data):
+                        selector.unregister(key.fileobj)
                 if not ready and self._child.poll() is not None:
                     break  # it ended; a daemon it left behind keeps the pipes open
                 self._check_limits(command, begun, heard)
@@ -180,19 +217,19 @@ class _Pump:
             except subprocess.TimeoutExpired:
                 self._check_limits(command, begun, self._clock.monotonic())
 
-    def _read(self, selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
-        data = os.read(key.fd, 65536)
-        name: str = key.data
+    def read(self, handle: int, name: str) -> bool:
+        """Take what the stream ``name`` has to give now; False at its end."""
+        data = os.read(handle, 65536)
         if not data:
-            selector.unregister(key.fileobj)
             if any(self._rest[name]):
                 self._line(name, b"".join(self._rest[name]))
-            return
+            return False
         first, *others = data.split(b"\n")
         self._rest[name].append(first)
         for begun in others:
             self._line(name, b"".join(self._rest[name]))
             self._rest[name] = [begun]
+        return True
 
     def _line(self, name: str, raw: bytes) -> None:
         line = raw.decode("utf-8", "surrogateescape") if self._exact else raw.decode("utf-8", "replace").rstrip("\r")

@@ -26,7 +26,8 @@ def serve(folders: Sequence[Path], address: str) -> Iterator[Mapping[Path, str]]
         for folder in folders:
             server = _listen(folder, address)
             servers.append(server)
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+            # shutdown() waits for the end of a poll, and a build should not wait half a second for that
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
             urls[folder] = f"http://{address}:{server.server_port}/"
         yield urls
     finally:

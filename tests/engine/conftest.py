@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from tests import recipes
+
 ROOT = Path(__file__).resolve().parents[2]
 BUSYBOX = Path("/bin/busybox")
 
@@ -110,6 +112,20 @@ def remove_images(prefix: str) -> None:
     mine = [image for image in images if prefix in image and not image.endswith(":<none>")]
     if mine:
         docker("rmi", "-f", *mine, check=False)
+
+
+@pytest.fixture
+def stack(tmp_path: Path, busy_root: str) -> Path:
+    """The stack file of the small recipe, none of its images in the engine."""
+    assert busy_root
+    remove_images("rocm-ci-test/tiny")
+    return recipes.write(tmp_path)
+
+
+@pytest.fixture
+def tiny(stack: Path) -> tuple[str, ...]:
+    """The options that select the small recipe and ask for JSON."""
+    return ("--stack", str(stack), "--source", f"src={stack.parent.parent / 'src'}", "--json")
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +14,8 @@ import pytest
 
 from ci.settings import capture
 from ci.world.engine import endpoint
+from tests.faults.daemon import Daemon
 from tests.faults.stand import Stand, busy_root
-
-Make = Callable[..., Stand]
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +31,38 @@ def engine_host() -> str:
 @pytest.fixture(scope="session")
 def busy(engine_host: str) -> Iterator[str]:
     """A root image of a name of its own; gone at the end."""
-    name = f"rocm-ci-test/busy-{secrets.token_hex(4)}:1"
+    name = f"rocm-ci-faults/busy-{secrets.token_hex(4)}:1"
     subprocess.run(["docker", "--host", engine_host, "import", "-", name], input=busy_root(), check=True)
     yield name
     subprocess.run(["docker", "--host", engine_host, "image", "rm", "--force", name], check=False)
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    """An engine of this test alone, which it may kill; started by the test, ended here."""
+    needed = all(shutil.which(name) for name in ("dockerd", "containerd", "mkfs.ext4", "mount", "umount"))
+    if os.geteuid() != 0 or not needed or not Path("/bin/busybox").is_file():
+        pytest.skip("needs root, dockerd and busybox-static")
+    folder = Path(tempfile.mkdtemp(prefix="rf-", dir="/tmp"))  # short: it holds sockets, whose paths are limited
+    made = Daemon(folder)
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def doomed(tmp_path: Path, daemon: Daemon) -> Callable[[], Stand]:
+    """Start the test's own engine; gives a stand at it."""
+
+    def start() -> Stand:
+        daemon.start()
+        name = f"faults-{secrets.token_hex(4)}"
+        root = f"rocm-ci-faults/busy-{name}:1"
+        subprocess.run(["docker", "--host", daemon.host, "import", "-", root], input=busy_root(), check=True)
+        return Stand(tmp_path, name, daemon.host, root)
+
+    return start
 
 
 @pytest.fixture

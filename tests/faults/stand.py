@@ -135,7 +135,7 @@ class Stand:
 
     def __post_init__(self) -> None:
         self.state = self.folder / "state"
-        self.repository = f"rocm-ci-test/{self.name}"
+        self.repository = f"rocm-ci-faults/{self.name}"
         self.write()
 
     def write(self, dockerfile: str = DOCKERFILE, pause: float = 0) -> None:
@@ -242,7 +242,10 @@ class Stand:
         """Remove every image of this stand from its engine."""
         with suppress(AssertionError, subprocess.TimeoutExpired):
             listed = self.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").decode().split()
-            own = [name for name in listed if f"{self.repository}:" in name]
+            own = [name for name in listed if f"{self.repository}:" in name and "<none>" not in name]
+            form = ("--digests", "--format", "{{.Repository}}@{{.Digest}}")  # what was adopted has this name as well
+            digests = self.docker("image", "ls", *form).decode().split()
+            own += [name for name in digests if f"/{self.repository}@sha256:" in name]
             own += [name for name in listed if name.startswith("rocm-ci/root:busy-") and self._is_ours(name)]
             if own:
                 self.docker("image", "rm", "--force", *own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -88,17 +88,19 @@ BAD = {
 }
 
 
+ASK: dict[str, Callable[[Engine], object]] = {
+    "pull": lambda made: made.pull("team/app:1", "linux/amd64"),
+    "push": lambda made: made.push("team/app:1"),
+    "import": lambda made: made.bring_in(iter([b"archive"]), "team/app:1"),
+}
+
+
 @pytest.mark.parametrize("name", BAD)
-@pytest.mark.parametrize("what", ["pull", "push", "import"])
+@pytest.mark.parametrize("what", ASK)
 def test_a_stream_that_ends_badly_is_no_success(tmp_path: Path, name: str, what: str) -> None:
     parts, cut, words = BAD[name]
     with engine(tmp_path, *parts, cut=cut) as made, pytest.raises(InfraError) as caught:
-        if what == "pull":
-            made.pull("team/app:1", "linux/amd64")
-        elif what == "push":
-            made.push("team/app:1")
-        else:
-            made.bring_in(iter([b"archive"]), "team/app:1")
+        ASK[what](made)
     assert words in str(caught.value)
     assert caught.value.problems[0].hint
 

@@ -112,9 +112,7 @@ def test_an_adoption_that_fails_leaves_our_image_alone(stand: Stand, behind: int
     _, ours = rebuilt(stand, behind)
     late(door, stand)
     hide = door.spoil
-    door.spoil = lambda method, path: (
-        BROKEN if f"{stand.repository}/manifests/sha256:" in path else hide(method, path)
-    )
+    door.spoil = lambda method, path: BROKEN if f"{stand.repository}/manifests/sha256:" in path else hide(method, path)
     ended = stand.json("build-base", "--push", *at(door.port))
     assert ended.code == 4, ended.out
     assert ended.references[0] in {"engine", "engine-stream"}

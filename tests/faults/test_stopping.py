@@ -18,8 +18,6 @@ LONG = DOCKERFILE.replace("sleep PAUSE", "sleep 4321")
 MOMENTS: dict[str, Callable[[Stand], Callable[[str], bool]]] = {
     "run folder": lambda stand: lambda _err: bool(stand.run_folders()),
     "context": lambda stand: lambda _err: any(stand.state.glob("runs/*/base/context")),
-    "baking": lambda _stand: lambda err: "[base]" in err,
-    "second tier": lambda _stand: lambda err: "[base] done" in err,
     "running": lambda _stand: lambda err: "| the step begins" in err,
     "verifying": lambda _stand: lambda err: "[ci-base] done" in err,
 }

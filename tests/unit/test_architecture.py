@@ -14,12 +14,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CI = ROOT / "ci"
 ROOMS = (
-    "errors", "documents", "settings", "names", "recipe", "identity", "answer", "build", "providers",
-    "report", "call", "reap", "doctor", "door", "verbs", "command_line", "one_shot", "invoke_door", "__main__",
+    "errors", "documents", "settings", "names", "recipe", "identity", "answer", "build", "audit",
+    "kernels", "wheels", "providers", "report", "call", "reap", "doctor", "door", "verbs", "command_line", "one_shot", "invoke_door", "__main__",
 )  # fmt: skip
 """Top to bottom: a room may use any room above it, and ``world``; never one below."""
 
-HEAVY = {"docker", "git", "requests", "rich", "urllib3", "invoke", "nox", "obstore", "yaml"}
+HEAVY = {"docker", "git", "requests", "rich", "urllib3", "invoke", "nox", "obstore", "yaml",
+         "elftools", "msgpack", "packaging", "zstandard"}  # fmt: skip
 """Never imported when a module is: only inside the function that needs them."""
 
 WORLD_ONLY = {"docker", "git", "requests", "subprocess", "socket", "urllib3", "fcntl", "selectors"}

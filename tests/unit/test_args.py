@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.errors import Place
+from ci.errors import Place, Problem
 from ci.recipe import args as types
 from ci.recipe import stack as stacks
 from ci.recipe.stack import ArgSpec, Resolved, Stack
@@ -223,7 +223,7 @@ def test_a_standard_name_that_the_stack_does_not_have_is_refused() -> None:
     )
 
 
-def sorted_by_name(problems: tuple[types.Problem, ...]) -> list[types.Problem]:
+def sorted_by_name(problems: tuple[Problem, ...]) -> list[Problem]:
     return sorted(problems, key=lambda problem: problem.message.rpartition(" ")[2])
 
 

@@ -11,7 +11,7 @@ from ci.build import host
 from ci.errors import ConfigError, InfraError
 from ci.settings import Settings, capture
 from ci.world import host as facts
-from ci.world import process, wheelhouse
+from ci.world import wheelhouse
 from ci.world.fakes import FakeRun
 
 
@@ -189,11 +189,3 @@ def test_a_broken_pip_configuration_is_an_error_not_a_traceback(net: Net) -> Non
     net.texts = ("index-url = x\n",)
     with pytest.raises(ConfigError, match="pip"), host.network(settings(), lambda: ""):
         pytest.fail("it was read")
-
-
-def test_the_guard_holds_here_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "run", FakeRun({}))
-    monkeypatch.setattr("shutil.which", lambda name, **_: name)
-    with pytest.raises(AssertionError, match="not in the script"):
-        facts.apt_options(())
-    assert process.run is not facts.run

@@ -1,0 +1,1 @@
+"""What a finished file really holds: ELF, device code, wheels, and the rules they must keep."""

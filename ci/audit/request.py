@@ -1,0 +1,49 @@
+"""What a command line asks an audit for, understood and checked before anything is looked at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from .. import documents
+from ..errors import Problem
+from ..recipe.args import Checked, arch_list
+from ..recipe.stack import archs
+from ..settings import Settings
+from ..settings import problems as known_problems
+from ..world import process
+from .examine import examine, exceptions
+from .facts import Audit, Wanted
+
+_NUMBER = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """An audit as it was asked for; ``notices`` say what was read differently from how it was written."""
+
+    target: Path
+    wanted: Wanted
+    notices: tuple[str, ...]
+    environ: Mapping[str, str]
+
+    def perform(self, allow: Mapping[str, str]) -> Audit:
+        """Do it, with the exceptions ``allow`` (``RULE:PATTERN`` to reason)."""
+        return examine(self.target, self.wanted, exceptions(allow.items()), process.run, self.environ)
+
+
+def requested(settings: Settings, target: str, budget: str, module: str) -> Examination:
+    """What a command line asks for; raises ``ConfigError`` with everything about it that cannot be meant."""
+    problems = list(known_problems(settings))
+    asked = settings.get("PYTORCH_ROCM_ARCH")
+    checked = arch_list(asked.source, asked.value, archs()) if asked.source else Checked("")
+    problems += checked.problems
+    limit = Decimal(budget) if _NUMBER.fullmatch(budget) else Decimal(0)
+    if budget and not limit:
+        problems.append(Problem("wrong-value", f"--budget-mb cannot be {budget!r}", "give megabytes, for example 250"))
+    documents.refuse(problems)
+    wanted = Wanted(tuple(filter(None, checked.value.split(";"))), int(limit * 1_000_000), module)
+    return Examination(Path(target), wanted, checked.notices, settings.environ)

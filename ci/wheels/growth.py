@@ -1,0 +1,126 @@
+"""Add wheels to an index that is there: one project's pages change, however many wheels there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from ..errors import ConfigError, ContractError
+from ..names import IndexPage
+from ..world.store import PAGES, Store
+from . import checks, extras, pages
+from .entries import Entry
+from .index import TRIES, Result, Say, busy, make
+from .look import Read, entry_of
+from .wheelfile import facts, named
+
+
+def add(store: Store, wheels: Iterable[Path], say: Say, *, replace: bool = False) -> Result:
+    """Copy ``wheels`` into the place and list them; a first wheel or a new variant makes the whole index.
+
+    All of them are checked before the first is copied.  A project's pages are replaced one by
+    one, each complete.  Raises what ``make`` raises.
+    """
+    read = [_read(wheel) for wheel in wheels]
+    new = tuple(entry for _, (entry, _) in read)
+    with store.alone(say):
+        for _ in range(TRIES):
+            turn = store.turn()
+            root = _page(store, IndexPage())
+            known = tuple(root[pages.VARIANTS]) if root else ()
+            grown = _grown(store, new, replace)
+            for wheel, (entry, metadata) in read:
+                store.take(wheel, entry.path)
+                store.write(f"{entry.path}.metadata", metadata)
+            if root is None or not {entry.variant for entry in new} <= {"", *known}:
+                break
+            mine = store.claim(turn)
+            if mine:
+                result = _listed(store, known, grown, new)
+                if store.turn() == mine:
+                    return result
+            say(f"{store.name} changed meanwhile; looking again")
+        else:
+            raise busy(store)
+    return make(store, say, replace=replace)
+
+
+def _read(wheel: Path) -> tuple[Path, Read]:
+    """A wheel of this machine, checked."""
+    if not wheel.is_file():
+        raise ConfigError("no-file", f"there is no file {wheel}", hint="name the wheel to add")
+    found = facts(wheel.name, lambda _: wheel.open("rb"))
+    return wheel, entry_of(found, wheel.name, wheel.stat().st_size)
+
+
+def _grown(store: Store, new: Iterable[Entry], replace: bool) -> dict[str, list[Entry]]:
+    """The entries of every project that gets a new one; what is no longer there drops out."""
+    groups: dict[str, dict[str, Entry]] = {}
+    changed = []
+    for entry in new:
+        if entry.project not in groups:
+            groups[entry.project] = _entries(store, entry.project)
+        group = groups[entry.project]
+        old = group.get(entry.filename)
+        if old and old.sha256 != entry.sha256:
+            changed.append(entry)
+        group[entry.filename] = entry
+    problems = [] if replace else list(checks.changes(changed))
+    for group in groups.values():
+        problems += checks.twice(group.values())
+    if problems:
+        raise ContractError.of(problems)
+    return {project: list(group.values()) for project, group in groups.items()}
+
+
+def _entries(store: Store, project: str) -> dict[str, Entry]:
+    """What a project's page lists and is still there, by file name."""
+    page = IndexPage("", project)
+    rows = (_page(store, page) or {"files": []})["files"]
+    found = [_entry(project, page, row) for row in rows]
+    return {entry.filename: entry for entry in found if entry.external or store.stored(entry.path)}
+
+
+def _entry(project: str, page: IndexPage, row: Mapping[str, Any]) -> Entry:
+    """An entry read back from a JSON page."""
+    url = str(row["url"])
+    metadata = row["core-metadata"]
+    return Entry(
+        project,
+        named(row["filename"]).version,
+        row["filename"],
+        url if "://" in url else unquote(url.removeprefix(page.up)),
+        row["hashes"]["sha256"],
+        row.get("size", -1),
+        row.get("requires-python", ""),
+        metadata["sha256"] if metadata else "",
+    )
+
+
+def _listed(store: Store, known: tuple[str, ...], grown: Mapping[str, list[Entry]], new: tuple[Entry, ...]) -> Result:
+    """Replace the pages of the grown projects, each before a page that names it for the first time."""
+    yanked = extras.load(store).yanked
+    count = 0
+    for name in ("", *known):
+        names = {item["name"] for item in (_page(store, IndexPage(name)) or {"projects": []})["projects"]}
+        fresh = set()
+        for project, entries in grown.items():
+            marked = [entry._replace(yanked=yanked.get(entry.filename)) for entry in entries]
+            fitting = [entry for entry in marked if not name or entry.fits(name)]
+            if fitting:
+                store.update(pages.project(IndexPage(name, project), fitting))
+                fresh |= {project} - names
+        if fresh:
+            store.update(pages.root(IndexPage(name), names | fresh, () if name else known))
+        count = count or len(names | fresh)
+    notices = [notice for entries in grown.values() for notice in checks.notices(entries)]
+    return Result(-1, count, known, len(new), new, notices=tuple(notices))
+
+
+def _page(store: Store, page: IndexPage) -> dict[str, Any] | None:
+    """A JSON page as it stands, None where there is none."""
+    data = store.read(f"{PAGES}/{str(page).partition('/')[2]}index.json")
+    return None if data is None else json.loads(data)

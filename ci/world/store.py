@@ -1,0 +1,264 @@
+"""A place that holds wheels and the pages of their index: a folder here, an S3 bucket in ``bucket.py``.
+
+Paths are relative to the place, with ``/``.  Pages live below ``simple/``, what we note for
+ourselves below ``.index/``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import IO, NamedTuple, Protocol
+
+from ..errors import ConfigError
+from . import files
+from .locks import exclusive
+
+PAGES = "simple"
+OURS = ".index"
+WHEEL = ".whl"
+METADATA = ".whl.metadata"
+
+
+class Stored(NamedTuple):
+    """A file as a listing shows it; ``mark`` is another one whenever the bytes may be others."""
+
+    path: str
+    size: int
+    mark: str
+
+
+class Listing(NamedTuple):
+    """The wheels and the metadata files beside them, by path."""
+
+    wheels: dict[str, Stored]
+    metadata: dict[str, Stored]
+
+
+class Store(Protocol):
+    """What a folder and a bucket have in common."""
+
+    @property
+    def name(self) -> str:
+        """As a person gave it."""
+
+    @property
+    def url(self) -> str:
+        """Where clients reach it when nobody says otherwise."""
+
+    def alone(self, say: Callable[[str], None]) -> AbstractContextManager[object]:
+        """Keep other runs out meanwhile, as far as the place can."""
+
+    def turn(self) -> str:
+        """Changes whenever somebody claims the index."""
+
+    def claim(self, turn: str) -> str:
+        """Take the turn after ``turn``, before anything that others see is written; empty when somebody else did."""
+
+    def listing(self) -> Listing:
+        """Everything that could be indexed."""
+
+    def opened(self, path: str) -> AbstractContextManager[IO[bytes]]:
+        """A file to read and to seek in; ``OSError`` where that cannot be done."""
+
+    def stored(self, path: str) -> Stored | None:
+        """One file as a listing would show it, None when it is not there."""
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of a small file, None when it is not there."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a small file, whole or not at all."""
+
+    def take(self, source: Path, path: str) -> None:
+        """Copy a file of this machine in, whole or not at all."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file; no error where it is gone."""
+
+    def publish(self, pages: Mapping[str, bytes]) -> None:
+        """Make ``pages``, by path below ``simple/``, all that is there."""
+
+    def update(self, pages: Mapping[str, bytes]) -> None:
+        """Replace or add these pages, in this order, each whole or not at all."""
+
+
+class Folder:
+    """A folder of this machine, ready to stand behind any web server that follows symbolic links.
+
+    ``simple`` is a link to a generation below ``.index``: a new one is written beside it and
+    takes its place in one rename.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise ConfigError("no-folder", f"there is no folder {root}", hint="name the folder that holds the wheels")
+        pages = root / PAGES
+        if pages.exists() and not pages.is_symlink():
+            hint = "move it away: an index is a link there, so that a new one can take its place in one step"
+            raise ConfigError("foreign-index", f"{pages} was not made by this tool", hint=hint)
+        self._root = root
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self._root)
+
+    @property
+    def url(self) -> str:
+        """A ``file:`` URL, which pip and uv read as well."""
+        return self._root.resolve().as_uri()
+
+    def alone(self, say: Callable[[str], None]) -> AbstractContextManager[object]:
+        """One indexing run per folder and host; it vanishes with the process."""
+        return exclusive(self._root / OURS, "index", say)
+
+    def turn(self) -> str:
+        """Always the same: the lock keeps others out."""
+        return "locked"
+
+    def claim(self, turn: str) -> str:
+        """Ours already."""
+        return turn
+
+    def listing(self) -> Listing:
+        """All wheels at any depth; hidden folders and our pages are left out."""
+        found = Listing({}, {})
+        pending = [(str(self._root), "")]
+        with files.disk_errors(f"cannot list {self._root}"):
+            while pending:
+                folder, prefix = pending.pop()
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.name.startswith("."):
+                            continue
+                        path = prefix + entry.name
+                        if entry.name.endswith((WHEEL, METADATA)):
+                            kind = found.wheels if entry.name.endswith(WHEEL) else found.metadata
+                            with suppress(FileNotFoundError):  # a link to nowhere, or gone meanwhile
+                                kind[path] = _stored(path, entry.stat())
+                        elif entry.is_dir(follow_symlinks=False):
+                            pending.append((entry.path, f"{path}/"))
+        return found
+
+    def stored(self, path: str) -> Stored | None:
+        """One file as a listing would show it, None when it is not there."""
+        try:
+            return _stored(path, (self._root / path).stat())
+        except FileNotFoundError:
+            return None
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[IO[bytes]]:
+        """A file to read and to seek in; ``OSError`` where that cannot be done."""
+        file = self._root / path
+        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for ever
+            raise OSError(0, "not a regular file")
+        with file.open("rb") as stream:
+            yield stream
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of a small file, None when it is not there."""
+        with files.disk_errors(f"cannot read {self._root / path}"):
+            try:
+                return (self._root / path).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a small file, whole or not at all, for everybody to read."""
+        target = self._root / path
+        with files.disk_errors(f"cannot write {target}"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new = self._new()
+            _fill(str(new), data)
+            new.replace(target)
+
+    def take(self, source: Path, path: str) -> None:
+        """Copy a file of this machine in, whole or not at all."""
+        target = self._root / path
+        if target.exists() and target.samefile(source):
+            return
+        with files.disk_errors(f"cannot copy {source} to {target}"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new = self._new()
+            try:
+                shutil.copyfile(source, new)
+                new.replace(target)
+            finally:
+                new.unlink(missing_ok=True)
+
+    def remove(self, path: str) -> None:
+        """Remove a file; no error where it is gone."""
+        with files.disk_errors(f"cannot remove {self._root / path}"):
+            (self._root / path).unlink(missing_ok=True)
+
+    def publish(self, pages: Mapping[str, bytes]) -> None:
+        """Write a generation beside the current one and let it take its place in one rename."""
+        ours = self._root / OURS
+        name = f"pages-{os.urandom(8).hex()}"
+        with files.disk_errors(f"cannot write the pages below {ours}"):
+            self._sweep(keep=self._current())
+            _fill_all(ours / name, pages)
+            link = ours / f"{name}.link"
+            link.symlink_to(f"{OURS}/{name}")
+            link.replace(self._root / PAGES)
+            self._sweep(keep=name)
+
+    def update(self, pages: Mapping[str, bytes]) -> None:
+        """Replace or add these pages, in this order, each whole or not at all."""
+        for path, data in pages.items():
+            self.write(f"{OURS}/{self._current()}/{path}", data)
+
+    def _current(self) -> str:
+        """The name of the generation that is served; empty before the first."""
+        try:
+            return (self._root / PAGES).readlink().name
+        except FileNotFoundError:
+            return ""
+
+    def _new(self) -> Path:
+        """A name beside nothing that is served, for a file that is not whole yet."""
+        ours = self._root / OURS
+        ours.mkdir(exist_ok=True)
+        return ours / f"new-{os.urandom(8).hex()}"
+
+    def _sweep(self, keep: str) -> None:
+        """Remove older generations, and what killed runs left."""
+        ours = self._root / OURS
+        for left in (*ours.glob("pages-*"), *ours.glob("new-*")):
+            if left.name != keep:
+                files.remove(left)
+
+
+def _stored(path: str, status: os.stat_result) -> Stored:
+    """The mark holds the change time, which no copy or ``touch`` can set back."""
+    mark = f"{status.st_size}.{status.st_ino}.{status.st_mtime_ns}.{status.st_ctime_ns}"
+    return Stored(path, status.st_size, mark)
+
+
+def _fill_all(folder: Path, pages: Mapping[str, bytes]) -> None:
+    """Write new files below a new folder; plain calls, since there may be tens of thousands."""
+    base = f"{folder}/"
+    os.makedirs(base)  # noqa: PTH103
+    made = {""}
+    for path, data in pages.items():
+        parent = path.rpartition("/")[0]
+        if parent not in made:
+            os.makedirs(base + parent, exist_ok=True)  # noqa: PTH103
+            made.add(parent)
+        _fill(base + path, data)
+
+
+def _fill(path: str, data: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
+    finally:
+        os.close(handle)

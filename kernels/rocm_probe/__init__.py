@@ -1,0 +1,1 @@
+"""Runs small HIP kernels on the GPUs present and checks their numbers against NumPy."""

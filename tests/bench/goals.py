@@ -1,0 +1,57 @@
+"""The one table of goals: what is measured, against what, and how much it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .measure import Series
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """``ratio`` goals bound ours / other; ``seconds`` goals bound ours. ``bound`` None: shown, never judged."""
+
+    key: str
+    scene: str
+    what: str
+    other: str
+    kind: str
+    bound: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The rounds of one goal; ``other`` is None where there is nothing to stand beside."""
+
+    ours: Series
+    other: Series | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        return self.ours.median / self.other.median if self.other else None
+
+
+BAKE = "fully cached `docker buildx bake`"
+GOALS: tuple[Goal, ...] = (
+    Goal("nothing-module", "nothing", "`python -m ci build-ci-base`, nothing to do", BAKE, "ratio", 0.5),
+    Goal("nothing-invoke", "nothing", "`inv build-ci-base`, nothing to do", BAKE, "ratio", 0.75),
+    Goal("identity-warm", "identity", "identity of 7,000 clean files, above imports", "", "seconds", 0.030),
+    Goal("identity-cold", "identity", "the same without our hash cache", "", "seconds", None),
+    Goal("plan-module", "latency", "`python -m ci plan`, registry 50 ms away", "", "seconds", 0.5),
+    Goal("plan-invoke", "latency", "`inv plan`, registry 50 ms away", "", "seconds", 0.5),
+    Goal("cold", "cold", "`python -m ci build-base`, nothing cached", "`docker buildx bake`", "ratio", 1.03),
+)
+
+
+def met(goal: Goal, found: Measured) -> bool | None:
+    """Whether the goal is met by the medians; None where it has no bound."""
+    if goal.bound is None:
+        return None
+    value = found.ratio if goal.kind == "ratio" else found.ours.median
+    return value is not None and value <= goal.bound
+
+
+def past(found: Mapping[str, Measured]) -> tuple[str, ...]:
+    """The keys of all goals that are missed; one that was not measured is missed."""
+    return tuple(goal.key for goal in GOALS if goal.key not in found or met(goal, found[goal.key]) is False)
