@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from .errors import ConfigError
@@ -145,6 +146,7 @@ class WheelVersion:
         return made if str(made) == text else None
 
 
+@cache
 def variant(label: str) -> str:
     """The sub-index for the label after a version's ``+``; empty for labels that name no ROCm.
 

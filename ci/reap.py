@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from .answer import Answer
 from .errors import InfraError, Outcome, worst
 from .settings import Settings
 from .world import files
+from .world.clock import Clock
 from .world.engine import Engine, endpoint
-from .world.ledger import Ledger, Thing, abandoned
+from .world.ledger import Ledger, Thing, abandoned, outdated
+
+_KEPT = timedelta(days=14)
+"""How long the records of an ended run stay: its plan, context, log and result."""
 
 
-def answer(settings: Settings, *, dry: bool) -> Answer:
+def answer(settings: Settings, clock: Clock, *, dry: bool) -> Answer:
     """Go through the ledgers of runs whose process is gone; a run that still works is left alone."""
     state = Path(settings.get("ROCM_CI_STATE").value)
     engine = Engine(endpoint(settings))
@@ -26,9 +31,18 @@ def answer(settings: Settings, *, dry: bool) -> Answer:
                 outcomes.append(Outcome.INFRA)
         if not dry and not ledger.open_things():
             ledger.end()
+    old = outdated(state, clock.now() - _KEPT)
+    for folder in () if dry else old:
+        files.remove(folder)
     lines = [_line(row, dry=dry) for row in rows] or ["nothing was left behind"]
+    if old:
+        lines.append(
+            f"{'would remove' if dry else 'removed'} the records of {len(old)} runs older than {_KEPT.days} days"
+        )
     outcome = worst(outcomes)
-    return Answer(outcome, "\n".join(lines), {"schema": 1, "outcome": outcome, "removed": rows, "plan": dry})
+    return Answer(
+        outcome, "\n".join(lines), {"schema": 1, "outcome": outcome, "removed": rows, "records": len(old), "plan": dry}
+    )
 
 
 def _remove(thing: Thing, ledger: Ledger, engine: Engine) -> str | None:

@@ -40,7 +40,7 @@ KNOWN: tuple[Known, ...] = (
         "stop",
         allowed=("stop", "build"),
     ),
-    Known("ROCM_CI_BUILDER", "buildx builder that builds", "", "default"),
+    Known("ROCM_CI_BUILDER", "buildx builder that builds; default the engine's own"),
     Known("PYTORCH_ROCM_ARCH", "gfx targets to build for", "--arch"),
     Known("DEEPEP_ROCM_ARCH", "gfx targets rocSHMEM and DeepEP are built for"),
     Known("NIC_BACKEND", "NIC userspace in the images: none, ainic, bnxt or all", "--nic-backend"),

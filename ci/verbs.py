@@ -158,7 +158,8 @@ def audit(call: Call) -> Answer:
     examination = requested(call.settings, call.text("target"), call.text("budget-mb"), call.text("import"))
     for notice in examination.notices:
         call.console.notice(notice)
-    return audits.answer(examination.perform(call.pairs("allow")))
+    allow = call.pairs("allow")
+    return audits.answer(examination.perform(allow, lambda state: _opened(call, state), call.console.warn))
 
 
 def index(call: Call) -> Answer:
@@ -202,6 +203,10 @@ def wheel(call: Call) -> Answer:
     return packed.answer(job.perform(request, _begin(call, request.state), call.console))
 
 
+def _opened(call: Call, state: Path) -> Ledger:
+    return call.ledger or _begin(call, state)
+
+
 def _begin(call: Call, state: Path) -> Ledger:
     from .names import run_id
     from .world import files
@@ -230,8 +235,9 @@ def doctor(call: Call) -> Answer:
 def reap(call: Call) -> Answer:
     """Remove what crashed runs left behind on this host; never touches anything else."""
     from . import reap as reaper
+    from .world.clock import SystemClock
 
-    return reaper.answer(call.settings, dry=call.on("plan"))
+    return reaper.answer(call.settings, SystemClock(), dry=call.on("plan"))
 
 
 def _verb(run: Callable[[Call], Answer], *options: Option, argument: str = "", argument_help: str = "") -> Verb:

@@ -18,15 +18,28 @@ from .rules import RULES
 NAMES = (*(name for name, _ in RULES), importing.RULE)
 
 
-def examine(target: Path, wanted: Wanted, allowed: Sequence[Allowed], run: Run, environ: Mapping[str, str]) -> Audit:
+def examine(
+    target: Path,
+    wanted: Wanted,
+    allowed: Sequence[Allowed],
+    run: Run,
+    environ: Mapping[str, str],
+    *,
+    scratch: importing.Scratch = views.scratch,
+) -> Audit:
     """Everything there is to say about ``target``: a wheel, a binary, or a folder of them.
+
+    ``run``, ``environ`` and ``scratch`` serve the one rule that needs a process, the import.
 
     Raises ``ConfigError`` where there is nothing of the kind, ``ContractError`` for a single file
     that cannot be read, ``EmptyError`` for a folder with nothing to audit.
     """
     if wanted.module:
         importing.check_name(wanted.module)
-    parts = tuple(_judged(facts, wanted, allowed, run, environ) for facts in _gathered(target))
+    parts = []
+    for facts in _gathered(target):
+        imported = importing.imports(facts, wanted.module, run, environ, scratch)
+        parts.append(_judged(facts, wanted, allowed, imported))
     if not parts:
         hint = "give a wheel, a binary, or a folder that holds some"
         raise EmptyError("nothing-to-audit", f"there is no wheel and no binary below {target}", hint=hint)
@@ -34,7 +47,7 @@ def examine(target: Path, wanted: Wanted, allowed: Sequence[Allowed], run: Run, 
         message = f"--import {wanted.module}: there is no wheel in {target} to install"
         raise ConfigError("nothing-to-import", message, hint="audit the wheel, or leave --import out")
     used = {waived.by for part in parts for verdict in part.verdicts for waived in verdict.waived}
-    return Audit(target, wanted, parts, tuple(each for each in allowed if each not in used))
+    return Audit(target, wanted, tuple(parts), tuple(each for each in allowed if each not in used))
 
 
 def exceptions(pairs: Iterable[tuple[str, str]]) -> tuple[Allowed, ...]:
@@ -96,7 +109,7 @@ def _of_folder(folder: Path, names: Sequence[str]) -> Facts:
     return Facts(folder.name or str(folder), sum(size for _, size in sizes), tuple(found), sizes, tuple(problems))
 
 
-def _judged(facts: Facts, wanted: Wanted, allowed: Sequence[Allowed], run: Run, environ: Mapping[str, str]) -> Part:
+def _judged(facts: Facts, wanted: Wanted, allowed: Sequence[Allowed], imported: Verdict) -> Part:
     case = Case(facts, wanted, libraries.shipped())
     verdicts = []
     for name, rule in RULES:
@@ -105,7 +118,6 @@ def _judged(facts: Facts, wanted: Wanted, allowed: Sequence[Allowed], run: Run, 
             verdicts.append(Verdict(name, "skipped", why=answer.why))
         else:
             verdicts.append(_verdict(name, answer, allowed))
-    imported = importing.imports(facts, wanted.module, run, environ)
     verdicts.append(imported if imported.state == "skipped" else _verdict(imported.rule, imported.findings, allowed))
     return Part(facts, tuple(verdicts))
 

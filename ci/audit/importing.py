@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ..errors import ConfigError, InfraError
-from ..world import views
 from ..world.process import Command, Run
 from .facts import Facts, Finding, Verdict
 
@@ -23,7 +23,11 @@ def check_name(module: str) -> None:
         raise ConfigError("bad-module", f"--import wants a module, not {module!r}", hint="for example rocm_probe")
 
 
-def imports(facts: Facts, module: str, run: Run, environ: Mapping[str, str]) -> Verdict:
+Scratch = Callable[[str], AbstractContextManager[Path]]
+"""Given a purpose, an empty folder that is gone afterwards; a run with a ledger gives one that stands in it."""
+
+
+def imports(facts: Facts, module: str, run: Run, environ: Mapping[str, str], scratch: Scratch) -> Verdict:
     """Whether ``import module`` works where nothing but the wheel and its requirements is installed.
 
     Raises ``InfraError`` when the environment cannot be made, or the requirements cannot be had:
@@ -33,7 +37,7 @@ def imports(facts: Facts, module: str, run: Run, environ: Mapping[str, str]) -> 
         return Verdict(RULE, "skipped", why="not a wheel")
     if not module:
         return Verdict(RULE, "skipped", why="no module was given (--import)")
-    with views.scratch("a clean environment") as folder:
+    with scratch("a clean environment") as folder:
         finding = _tried(facts.wheel.path, module, folder, run, environ)
     return Verdict(RULE, "broken" if finding else "kept", (finding,) if finding else ())
 

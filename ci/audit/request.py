@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -14,10 +15,12 @@ from ..recipe.args import Checked, arch_list
 from ..recipe.stack import archs
 from ..settings import Settings
 from ..settings import problems as known_problems
-from ..world import process
+from ..world import files, process
+from ..world.ledger import Ledger
 from .examine import examine, exceptions
 from .facts import Audit, Wanted
 
+Begin = Callable[[Path], Ledger]
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
 
 
@@ -29,10 +32,31 @@ class Examination:
     wanted: Wanted
     notices: tuple[str, ...]
     environ: Mapping[str, str]
+    state: Path
 
-    def perform(self, allow: Mapping[str, str]) -> Audit:
-        """Do it, with the exceptions ``allow`` (``RULE:PATTERN`` to reason)."""
-        return examine(self.target, self.wanted, exceptions(allow.items()), process.run, self.environ)
+    def perform(self, allow: Mapping[str, str], begin: Begin, warn: Callable[[str], None]) -> Audit:
+        """Do it, with the exceptions ``allow`` (``RULE:PATTERN`` to reason).
+
+        ``begin`` opens the ledger of this run; it is called only where something must be made.
+        """
+
+        def scratch(_purpose: str) -> AbstractContextManager[Path]:
+            return _environment(begin(self.state), warn)
+
+        allowed = exceptions(allow.items())
+        return examine(self.target, self.wanted, allowed, process.run, self.environ, scratch=scratch)
+
+
+@contextmanager
+def _environment(ledger: Ledger, warn: Callable[[str], None]) -> Iterator[Path]:
+    folder = ledger.folder / "environment"
+    thing = ledger.will_make("folder", str(folder))
+    try:
+        with files.disk_errors(f"cannot make {folder}"):
+            folder.mkdir()
+        yield folder
+    finally:
+        ledger.clear(thing, lambda: files.remove(folder), warn)
 
 
 def requested(settings: Settings, target: str, budget: str, module: str) -> Examination:
@@ -46,4 +70,5 @@ def requested(settings: Settings, target: str, budget: str, module: str) -> Exam
         problems.append(Problem("wrong-value", f"--budget-mb cannot be {budget!r}", "give megabytes, for example 250"))
     documents.refuse(problems)
     wanted = Wanted(tuple(filter(None, checked.value.split(";"))), int(limit * 1_000_000), module)
-    return Examination(Path(target), wanted, checked.notices, settings.environ)
+    state = Path(settings.get("ROCM_CI_STATE").value)
+    return Examination(Path(target), wanted, checked.notices, settings.environ, state)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -16,6 +13,7 @@ from ..recipe.stack import Stack
 from ..recipe.tree import Tree
 from ..world import git
 from . import plan as planning
+from . import travel
 from .definition import LABEL
 from .inputs import RECIPE
 from .lookup import Absent
@@ -96,8 +94,7 @@ def _from_label(work: Workspace, name: str) -> Manifest | None:
     if ":" not in name:
         return None
     image = work.engine.image(str(Reference.parse(name)))
-    packed = image.labels.get(LABEL + "manifest", "") if image else ""
-    return Manifest.from_json(json.loads(zlib.decompress(base64.b64decode(packed)))) if packed else None
+    return travel.from_label(image.labels.get(LABEL + "manifest", "")) if image else None
 
 
 def _at_commit(work: Workspace, tier: str, commit: str, made: Mapping[str, Made]) -> Manifest | None:

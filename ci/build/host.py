@@ -9,7 +9,7 @@ from __future__ import annotations
 import configparser
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from ..world import host, wheelhouse
 
 _PIP_KEYS = ("index-url", "extra-index-url", "find-links", "trusted-host", "no-index", "timeout", "retries")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+_SECRET_MOUNT = re.compile(r"--mount=(\S*\btype=secret\b\S*)")
+_SECRET_ID = re.compile(r"(?:^|,)id=([^,\s]+)")
 _JOB_MEMORY = 2 * 1024**3
 """Memory one hipcc or C++ job may take; more jobs than that get the compiler killed."""
 
@@ -33,31 +35,41 @@ class Network:
     notices: tuple[str, ...]
 
 
+def mounted(instructions: Iterable[str]) -> frozenset[str]:
+    """The ids of the secrets that these instructions mount: a build gets no other."""
+    mounts = (mount for text in instructions for mount in _SECRET_MOUNT.findall(text))
+    return frozenset(found[1] for mount in mounts if (found := _SECRET_ID.search(mount)))
+
+
 @contextmanager
-def network(settings: Settings, gateway: Callable[[], str]) -> Iterator[Network]:
-    """The host's settings for the time of a build; local wheel folders are served on the engine's bridge."""
+def network(settings: Settings, wanted: frozenset[str], gateway: Callable[[], str]) -> Iterator[Network]:
+    """The ``wanted`` settings of the host for the time of a build; local wheel folders are served on its bridge."""
+    secrets = {name: value for name, value in _plain(settings).items() if name in wanted and value}
+    notices: tuple[str, ...] = ()
     with ExitStack() as stack:
-        secrets: dict[str, str] = {"max_jobs": max_jobs(settings)}
-        notices: list[str] = []
-        if bundle := host.ca_bundle(settings):
-            secrets["ca"] = bundle
-        if apt := host.apt_options(host.APT_KEYS):
-            secrets["apt_conf"] = "".join(f'{key} "{value}";\n' for key, value in apt.items())
-        for name in _PROXIES:
-            if value := settings.host(name) or settings.host(name.upper()):
-                secrets[name] = value
-        options = _pip_options_of_host(settings)
-        served: Mapping[Path, str] = {}
-        folders = _local_folders(options)
-        if folders and (address := gateway()):
-            served = stack.enter_context(wheelhouse.serve(folders, address))
-        pip, skipped = _reachable(options, served)
-        notices += [
-            f"pip option {name} is a path of this host that builds cannot reach" for name in dict.fromkeys(skipped)
-        ]
-        if pip:
-            secrets["pip_conf"] = _ini(pip)
-        yield Network(secrets, tuple(notices))
+        if "pip_conf" in wanted:
+            options = _pip_options_of_host(settings)
+            served: Mapping[Path, str] = {}
+            folders = _local_folders(options)
+            if folders and (address := gateway()):
+                served = stack.enter_context(wheelhouse.serve(folders, address))
+            pip, skipped = _reachable(options, served)
+            unreachable = "is a path of this host that builds cannot reach"
+            notices = tuple(f"pip option {name} {unreachable}" for name in dict.fromkeys(skipped))
+            if pip:
+                secrets["pip_conf"] = _ini(pip)
+        yield Network(secrets, notices)
+
+
+def _plain(settings: Settings) -> dict[str, str]:
+    """The secrets that are there as they are; empty where this host has no such setting."""
+    apt = host.apt_options(host.APT_KEYS)
+    return {
+        "max_jobs": max_jobs(settings),
+        "ca": host.ca_bundle(settings),
+        "apt_conf": "".join(f'{key} "{value}";\n' for key, value in apt.items()),
+        **{name: settings.host(name) or settings.host(name.upper()) for name in _PROXIES},
+    }
 
 
 def _pip_options_of_host(settings: Settings) -> dict[str, tuple[str, ...]]:

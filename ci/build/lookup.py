@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..errors import ContractError
+from ..errors import ContractError, InfraError
 from ..names import Place, Reference
 from ..world.engine import Engine, Image
 from .definition import LABEL
@@ -89,3 +90,34 @@ def in_registry(registry: oci.Registry, place: Place, tag: str) -> Answer:
     if isinstance(answer, oci.Unknown):
         return Unclear(f"registry {place.host}: {answer.reason}", silent=answer.status is None)
     return Absent()
+
+
+def verify_remote(registry: oci.Registry, place: Place, tag: str, identity: str, digest: str) -> None:
+    """Read the label of a registry's image: a tag that somebody moved is a broken contract, not a reuse."""
+    repository = place.repository(Reference.parse(tag).path).path
+    document = _json(registry.manifest(repository, digest), tag)
+    if "manifests" in document:  # an index: the image beside its attestations
+        image = next(row for row in document["manifests"] if row.get("platform", {}).get("os") != "unknown")
+        document = _json(registry.manifest(repository, image["digest"]), tag)
+    config = registry.blob(repository, document["config"]["digest"])
+    if not isinstance(config, bytes):
+        raise _unreadable(tag, config)
+    found = (json.loads(config).get("config", {}).get("Labels") or {}).get(IDENTITY, "")
+    if found != identity:
+        message = f"{place.host} has under {tag} the identity {found or '(none)'}: somebody moved the tag"
+        raise ContractError(
+            "moved-tag", message, hint="remove that tag in the registry, then run the same command again"
+        )
+
+
+def _json(answer: tuple[oci.Found, bytes] | oci.Absent | oci.Unknown, tag: str) -> dict[str, Any]:
+    if not isinstance(answer, tuple):
+        raise _unreadable(tag, answer)
+    document: dict[str, Any] = json.loads(answer[1])
+    return document
+
+
+def _unreadable(tag: str, answer: oci.Absent | oci.Unknown) -> InfraError:
+    reason = getattr(answer, "reason", "it vanished meanwhile")
+    message = f"{tag} cannot be read from the registry: {reason}"
+    return InfraError("could-not-tell", message, hint="run the same command again, or inv doctor")

@@ -6,7 +6,6 @@ content tag; a kill at any moment leaves nothing under a tag that has not been v
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from ..world.locks import exclusive
 from . import roots
 from .definition import LABEL
 from .inputs import RECIPE
-from .lookup import IDENTITY, Absent, Answer, Found, Unclear, in_engine, in_registry
+from .lookup import IDENTITY, Absent, Answer, Found, Unclear, in_engine, in_registry, verify_remote
 from .plan import Plan, TierPlan
 from .workspace import Workspace
 
@@ -29,9 +28,6 @@ if TYPE_CHECKING:  # what only a build needs is imported by the build: a reuse m
 
     from ..world import buildx
     from .progress import Failure, Progress, StageTime
-
-_MAX_LABEL = 64 * 1024
-"""A manifest larger than this travels as an artifact only: engines hand labels out on every listing."""
 
 
 class Shown(Protocol):
@@ -153,8 +149,13 @@ class Performance:
         result = TierResult(tier.name, "reuse", reasons, found.reference, found.digest, tier.identity)
         result.published = found.where
         self.results.append(result)
-        if found.where == "engine" and self.push:
+        work = self.workspace
+        if found.where == "registry" and work.registry and work.place:
+            verify_remote(work.registry, work.place, tier.tag, tier.identity, found.digest)
+        if self.push and found.where == "engine":
             self._publish(tier, result)
+        elif self.push:
+            self._attach(tier)
 
     def _build(self, tier: TierPlan) -> None:
         result = TierResult(tier.name, "build", tier.reasons, identity=tier.identity)
@@ -205,7 +206,7 @@ class Performance:
         files.write_whole(folder / "Dockerfile", tier.inputs.text.encode())
         progress = Progress()
         with (
-            host.network(work.settings, work.engine.gateway) as network,
+            host.network(work.settings, self._wanted_secrets(tier), work.engine.gateway) as network,
             self.screen.build(tier.name, progress) as shown,
         ):
             for notice in network.notices:
@@ -224,11 +225,17 @@ class Performance:
                 baked = buildx.bake(
                     folder,
                     tier.name,
-                    builder=work.settings.get("ROCM_CI_BUILDER").value,
+                    builder=buildx.builder(work.settings, work.engine.at),
                     env=env,
                     on_line=on_line,
                 )
         return progress, baked
+
+    def _wanted_secrets(self, tier: TierPlan) -> frozenset[str]:
+        from . import host
+
+        inputs = tier.inputs.manifest.inputs if tier.inputs.manifest else ()
+        return host.mounted(item.value for item in inputs if item.kind == "instruction")
 
     def _definition(self, tier: TierPlan, name: str, secrets: tuple[str, ...]) -> dict[str, Any]:
         from . import definition
@@ -262,15 +269,11 @@ class Performance:
 
     def _labels(self, tier: TierPlan) -> Mapping[str, str]:
         """Equal inputs, equal labels: no commit, time or run is among them."""
-        import base64
-        import zlib
+        from . import travel
 
         labels = {IDENTITY: tier.identity, LABEL + "stack": self.workspace.stack.name, LABEL + "tier": tier.name}
-        if tier.inputs.manifest:
-            rows = json.dumps(tier.inputs.manifest.to_json(), ensure_ascii=False).encode()
-            packed = base64.b64encode(zlib.compress(rows, 9)).decode()
-            if len(packed) <= _MAX_LABEL:
-                labels[LABEL + "manifest"] = packed
+        if tier.inputs.manifest and (packed := travel.label(tier.inputs.manifest)):
+            labels[LABEL + "manifest"] = packed
         return labels
 
     def _verify(self, tier: TierPlan, name: str, metadata: Mapping[str, object]) -> str:
@@ -316,6 +319,7 @@ class Performance:
             if not isinstance(seen, oci.Found) or pushed != result.digest:
                 message = f"{remote}: pushed {result.digest}, the registry shows {getattr(seen, 'digest', seen)}"
                 raise InfraError("push-unverified", message, hint="run the same command again")
+            self._attach(tier)
         except CiError:
             self.ledger.clear(thing, lambda: work.engine.untag(remote), self.screen.warn)
             raise
@@ -324,6 +328,22 @@ class Performance:
             self._adopt(tier, result, Found(f"{remote}@{seen.digest}", seen.digest, "registry"))
             return
         result.reference, result.published = f"{remote}@{pushed}", f"engine, {work.place.host}"
+
+    def _attach(self, tier: TierPlan) -> None:
+        """Put the manifest beside the published image; a rerun after a kill finds it there, or does it then."""
+        from ..world import registry as oci
+        from . import travel
+
+        work = self.workspace
+        if work.place is None or work.registry is None or tier.inputs.manifest is None:
+            return
+        name = Reference.parse(tier.tag)
+        repository = work.place.repository(name.path).path
+        seen = work.registry.head(repository, name.tag)
+        if not isinstance(seen, oci.Found):
+            raise InfraError("push-unverified", f"{tier.tag} was published and is not there: {seen}")
+        subject = {"mediaType": seen.media_type, "digest": seen.digest, "size": seen.size}
+        travel.publish(work.registry, repository, subject, tier.inputs.manifest)
 
     def _adopt(self, tier: TierPlan, result: TierResult, found: Found) -> None:
         result.published = f"engine, {self.workspace.place.host}" if self.workspace.place else "engine"

@@ -83,17 +83,18 @@ def _numbers(version: str) -> tuple[int, int]:
 def look_at_builder(case: Case) -> Iterator[Finding]:
     """Whether ROCM_CI_BUILDER exists and builds where images are used."""
     setting = case.settings.get("ROCM_CI_BUILDER")
-    found = probes.builder(case.settings, setting.value)
-    context = endpoint(case.settings).context
+    at = endpoint(case.settings)
+    name, context = buildx.builder(case.settings, at), at.context
+    found = probes.builder(case.settings, name)
     if found is None:
-        remedy = f"docker buildx create --name {setting.value}, or unset ROCM_CI_BUILDER"
-        message = f"there is no builder {setting.value!r} (from {setting.source})"
+        remedy = f"docker buildx create --name {name}, or unset ROCM_CI_BUILDER"
+        message = f"there is no builder {name!r} (from {setting.source or at.source})"
         yield Finding("builder", "fail", message, remedy, Outcome.CONFIG)
     elif found.driver == "docker" and context and found.endpoint != context:
-        message = f"{setting.value} builds in another engine than the one of context {context}, where images are used"
+        message = f"{name} builds in another engine than the one of context {context}, where images are used"
         yield Finding("builder", "fail", message, f"set ROCM_CI_BUILDER={context}", Outcome.CONFIG)
     else:
-        yield Finding("builder", "ok", f"{setting.value} ({setting.source}), driver {found.driver}")
+        yield Finding("builder", "ok", f"{name} ({setting.source or at.source}), driver {found.driver}")
 
 
 def look_at_disk(case: Case) -> Iterator[Finding]:

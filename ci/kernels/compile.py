@@ -56,7 +56,7 @@ def arguments(project: Project, source: str, arch: str) -> tuple[str, ...]:
     """What hipcc is told, but for where things go: one code object, for one arch, the same in every folder."""
     return (
         "--genco", "-c", "--no-gpu-bundle-output", f"--offload-arch={arch}",
-        "-fuse-cuid=none", "-ffile-compilation-dir=.",
+        "-fuse-cuid=none", "-ffile-compilation-dir=.", "-fno-crash-diagnostics",
         *project.flags, *(f"-I{name}" for name in project.include), source,
     )  # fmt: skip
 
@@ -112,7 +112,7 @@ class Compile:
 
         start(commands, jobs, done)
         for (source, text), archs in self.warnings.items():
-            self.say(f"warnings for {source}, {', '.join(archs)}:\n{text}")
+            self.say(f"warnings for {source}, {', '.join(sorted(archs))}:\n{text}")
         self._refuse(bench)
 
     def _refuse(self, bench: Bench) -> None:

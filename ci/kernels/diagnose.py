@@ -29,7 +29,7 @@ class Failure:
 def error(failures: Sequence[Failure], *, contained: bool) -> CiError:
     """One error with a problem per file; ``failed`` if the product is at fault anywhere, else ``infra``."""
     by_file: dict[str, list[Failure]] = {}
-    for failure in failures:
+    for failure in sorted(failures, key=lambda each: (each.source, each.arch)):
         by_file.setdefault(failure.source, []).append(failure)
     rows = [_problem(source, found, contained) for source, found in by_file.items()]
     kind = FailedError if any(fault for fault, _ in rows) else InfraError

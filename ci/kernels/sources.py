@@ -108,7 +108,7 @@ def _option_problems(root: Path, include: tuple[str, ...], flags: tuple[str, ...
     place = Place(str(root / "pyproject.toml"))
     for name in include:
         inside = (root / name).resolve().is_relative_to(root.resolve())
-        if not inside or not (root / name).is_dir() or not _PLAIN.fullmatch(name):
+        if not inside or not (root / name).is_dir() or not _PLAIN.fullmatch(f"_/{name}"):
             hint = "an include folder is a folder inside the project, relative to it"
             yield Problem("no-include", f"include: there is no folder {name!r} in the project", hint, place=place)
     for flag in flags:

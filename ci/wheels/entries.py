@@ -48,13 +48,9 @@ class Entry(NamedTuple):
         """The link from a page ``up`` below the wheels; a ``+`` must be ``%2B``, some servers read it as a blank."""
         return self.path if self.external else up + quote(self.path)
 
-    def row(self) -> list[Any]:
-        """As it stands in our own notes."""
-        return list(self)
-
-    def to_json(self, up: str) -> dict[str, Any]:
-        """As it stands in a JSON page."""
-        data: dict[str, Any] = {"filename": self.filename, "url": self.url(up), "hashes": {"sha256": self.sha256}}
+    def to_json(self, url: str) -> dict[str, Any]:
+        """As it stands in a JSON page, which links to ``url``."""
+        data: dict[str, Any] = {"filename": self.filename, "url": url, "hashes": {"sha256": self.sha256}}
         if self.size >= 0:
             data["size"] = self.size
         if self.requires_python:

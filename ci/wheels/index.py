@@ -52,7 +52,7 @@ def make(store: Store, say: Say, *, replace: bool = False, plan: bool = False, c
             for path, data in found.fresh.items():
                 store.write(f"{path}.metadata", data)
             mine = store.claim(turn)
-            if mine and store.listing().wheels == found.listing.wheels:
+            if mine and store.names() == found.listing.wheels.keys():
                 seen.save(store, found.notes(store, (clock or SystemClock()).now().timestamp()))
                 store.publish(pages.everything(listed))
                 if store.turn() == mine:

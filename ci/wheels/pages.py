@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from html import escape
+from operator import attrgetter
 
 from ..names import IndexPage
 from .entries import Entry
@@ -21,8 +23,9 @@ VARIANTS = "_variants"
 def project(page: IndexPage, entries: Sequence[Entry]) -> dict[str, bytes]:
     """The two pages of one project, by path below ``simple/``; ``entries`` in any order."""
     path = str(page).partition("/")[2]
-    ordered = sorted(entries, key=lambda entry: entry.filename)
-    return {f"{path}index.html": _html(page, ordered), f"{path}index.json": _json(page, ordered)}
+    up = page.up
+    linked = [(entry, entry.url(up)) for entry in sorted(entries, key=_filename)]
+    return {f"{path}index.html": _html(page, linked), f"{path}index.json": _json(page, linked)}
 
 
 def root(page: IndexPage, projects: Iterable[str], variants: Sequence[str]) -> dict[str, bytes]:
@@ -61,35 +64,38 @@ def _chosen(by_project: Mapping[str, list[Entry]], name: str) -> dict[str, list[
     return {key: group for key, group in fitting.items() if group}
 
 
+_filename = attrgetter("filename")
+_escaped = cache(escape)
+"""For texts that are the same on every line."""
+
+
 def _of(page: IndexPage) -> str:
     return f" for {page.variant}" if page.variant else ""
 
 
-def _html(page: IndexPage, entries: Sequence[Entry]) -> bytes:
+def _html(page: IndexPage, linked: Sequence[tuple[Entry, str]]) -> bytes:
     lines = [_HEAD.format(title=escape(f"{page.project}{_of(page)}"))]
-    up = page.up
-    for entry in entries:
+    for entry, url in linked:
         more = ""
         if entry.requires_python:
-            more += f' data-requires-python="{escape(entry.requires_python)}"'
+            more += f' data-requires-python="{_escaped(entry.requires_python)}"'
         if entry.metadata:
             digest = f"sha256={entry.metadata}"
             more += f' data-core-metadata="{digest}" data-dist-info-metadata="{digest}"'
         if entry.yanked is not None:
             more += f' data-yanked="{escape(entry.yanked)}"'
-        link = escape(f"{entry.url(up)}#sha256={entry.sha256}")
-        lines.append(f'<a href="{link}"{more}>{escape(entry.filename)}</a><br>\n')
+        lines.append(f'<a href="{escape(url)}#sha256={entry.sha256}"{more}>{escape(entry.filename)}</a><br>\n')
     lines.append(_FOOT)
     return "".join(lines).encode()
 
 
-def _json(page: IndexPage, entries: Sequence[Entry]) -> bytes:
-    sized = all(entry.size >= 0 for entry in entries)
+def _json(page: IndexPage, linked: Sequence[tuple[Entry, str]]) -> bytes:
+    sized = all(entry.size >= 0 for entry, _ in linked)
     document = {
         "meta": {"api-version": "1.1" if sized else "1.0"},  # 1.1 promises a size for every file
         "name": page.project,
-        "versions": sorted({entry.version for entry in entries}),
-        "files": [entry.to_json(page.up) for entry in entries],
+        "versions": sorted({entry.version for entry, _ in linked}),
+        "files": [entry.to_json(url) for entry, url in linked],
     }
     return _encoded(document)
 

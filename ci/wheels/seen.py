@@ -38,8 +38,8 @@ def load(store: Store) -> dict[str, Seen]:
 
 def save(store: Store, notes: Iterable[Seen]) -> None:
     """Write the notes, whole or not at all."""
-    rows = [[note.mark, note.metadata_mark, note.entry.row()] for note in notes]
-    store.write(PATH, json.dumps({"schema": SCHEMA, "wheels": rows}, separators=(",", ":")).encode())
+    document = {"schema": SCHEMA, "wheels": list(notes)}  # named tuples become lists
+    store.write(PATH, json.dumps(document, separators=(",", ":")).encode())
 
 
 def changed(old: Mapping[str, Seen], new: Iterable[Entry]) -> list[Entry]:

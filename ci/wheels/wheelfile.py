@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from email.parser import BytesHeaderParser
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from ..errors import ContractError
 
 if TYPE_CHECKING:
+    import zipfile
+
     from packaging.tags import Tag
 
 MOST_METADATA = 8 << 20
@@ -68,6 +68,8 @@ def facts(path: str, opened: Callable[[str], AbstractContextManager[IO[bytes]]])
 
 def _inside(path: str, stream: IO[bytes]) -> tuple[bytes, bytes]:
     """The METADATA and WHEEL files of the one dist-info folder."""
+    import zipfile
+
     try:
         with zipfile.ZipFile(stream) as archive:
             folders = {item.partition("/")[0] for item in archive.namelist() if ".dist-info/" in item}
@@ -96,6 +98,8 @@ def _small(path: str, archive: zipfile.ZipFile, member: str) -> bytes:
 
 def _agreed(path: str, name: WheelName, metadata: bytes, wheel: bytes) -> str:
     """``Requires-Python``, once name, version and tags inside are those of the file name."""
+    from email.parser import BytesHeaderParser
+
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
     from packaging.tags import parse_tag
     from packaging.utils import canonicalize_name

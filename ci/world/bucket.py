@@ -99,6 +99,10 @@ class Bucket:
                 found.metadata[stored.path] = stored
         return found
 
+    def names(self) -> set[str]:
+        """The paths of all wheels."""
+        return set(self.listing().wheels)
+
     def stored(self, path: str) -> Stored | None:
         """One object as a listing would show it, None when it is not there."""
         import obstore

@@ -36,6 +36,11 @@ def environment(settings: Settings, at: Endpoint) -> dict[str, str]:
     return env
 
 
+def builder(settings: Settings, at: Endpoint) -> str:
+    """The builder's name: the one that was asked for, else the engine's own, which is called as its context."""
+    return settings.get("ROCM_CI_BUILDER").value or at.context or "default"
+
+
 def bake(
     folder: Path,
     target: str,

@@ -43,7 +43,7 @@ class Workshop:
     def begin(self, start: Run = run) -> None:
         """Start it; raises ``InfraError`` when the engine cannot."""
         argv = (
-            "docker", "run", "--detach", "--rm", "--init", "--pull=never", "--network=none", "--read-only",
+            "docker", "run", "--detach", "--init", "--pull=never", "--network=none", "--read-only",
             "--tmpfs", "/tmp:exec,mode=1777", "--cap-drop=ALL", "--security-opt=no-new-privileges",  # noqa: S108
             "--user", self.user, "--name", self.name,
             *(word for mount in self.mounts for word in ("--mount", str(mount))),

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 from ..errors import ConfigError, InfraError
@@ -171,6 +172,17 @@ def abandoned(state: Path) -> Iterator[Ledger]:
             owner = ledger.owner
             if (owner is None or not owner.alive) and ledger.open_things():
                 yield ledger
+
+
+def outdated(state: Path, before: datetime) -> tuple[Path, ...]:
+    """The folders of runs that ended in order before ``before``; a run's name begins with its UTC start."""
+    limit = f"{before:%Y%m%dT%H%M%SZ}"
+    folders = sorted((state / "runs").glob("????????T??????Z-*"))
+    return tuple(
+        folder
+        for folder in folders
+        if folder.name < limit and Ledger(folder).owner is None and not Ledger(folder).open_things()
+    )
 
 
 def _boot_id() -> str:

@@ -6,10 +6,12 @@ ourselves below ``.index/``.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
@@ -22,6 +24,7 @@ PAGES = "simple"
 OURS = ".index"
 WHEEL = ".whl"
 METADATA = ".whl.metadata"
+GENERATIONS = ("pages-a", "pages-b")
 
 
 class Stored(NamedTuple):
@@ -62,6 +65,9 @@ class Store(Protocol):
     def listing(self) -> Listing:
         """Everything that could be indexed."""
 
+    def names(self) -> set[str]:
+        """The paths of all wheels, without a look at each."""
+
     def opened(self, path: str) -> AbstractContextManager[IO[bytes]]:
         """A file to read and to seek in; ``OSError`` where that cannot be done."""
 
@@ -90,8 +96,8 @@ class Store(Protocol):
 class Folder:
     """A folder of this machine, ready to stand behind any web server that follows symbolic links.
 
-    ``simple`` is a link to a generation below ``.index``: a new one is written beside it and
-    takes its place in one rename.
+    ``simple`` is a link to one of two generations below ``.index``: the other one is brought up to
+    date, page by page that differs, and takes its place in one rename.
     """
 
     def __init__(self, root: Path) -> None:
@@ -126,24 +132,35 @@ class Folder:
         return turn
 
     def listing(self) -> Listing:
-        """All wheels at any depth; hidden folders and our pages are left out."""
+        """All wheels at any depth; hidden files and folders are left out, our pages among them."""
         found = Listing({}, {})
-        pending = [(str(self._root), "")]
         with files.disk_errors(f"cannot list {self._root}"):
-            while pending:
-                folder, prefix = pending.pop()
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        if entry.name.startswith("."):
-                            continue
-                        path = prefix + entry.name
-                        if entry.name.endswith((WHEEL, METADATA)):
-                            kind = found.wheels if entry.name.endswith(WHEEL) else found.metadata
-                            with suppress(FileNotFoundError):  # a link to nowhere, or gone meanwhile
-                                kind[path] = _stored(path, entry.stat())
-                        elif entry.is_dir(follow_symlinks=False):
-                            pending.append((entry.path, f"{path}/"))
+            for path, entry in self._entries():
+                kind = found.wheels if path.endswith(WHEEL) else found.metadata
+                with suppress(FileNotFoundError):  # a link to nowhere, or gone meanwhile
+                    kind[path] = _stored(path, entry.stat())
         return found
+
+    def names(self) -> set[str]:
+        """The paths of all wheels, without a look at each."""
+        with files.disk_errors(f"cannot list {self._root}"):
+            return {
+                path
+                for path, entry in self._entries()
+                if path.endswith(WHEEL) and (not entry.is_symlink() or Path(entry.path).exists())
+            }
+
+    def _entries(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        pending = [(str(self._root), "")]
+        while pending:
+            folder, prefix = pending.pop()
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if name.endswith((WHEEL, METADATA)) and not name.startswith("."):
+                        yield prefix + name, entry
+                    elif entry.is_dir(follow_symlinks=False) and not name.startswith("."):
+                        pending.append((entry.path, f"{prefix}{name}/"))
 
     def stored(self, path: str) -> Stored | None:
         """One file as a listing would show it, None when it is not there."""
@@ -198,21 +215,32 @@ class Folder:
             (self._root / path).unlink(missing_ok=True)
 
     def publish(self, pages: Mapping[str, bytes]) -> None:
-        """Write a generation beside the current one and let it take its place in one rename."""
+        """Bring the generation that is not served up to date, then let it take the other's place in one rename."""
+        digests = {path: hashlib.sha256(data).hexdigest() for path, data in pages.items()}
+        current = self._current()
+        self._sweep()
+        if current and self._holds(current) == digests:
+            return
+        name = next(each for each in GENERATIONS if each != current)
         ours = self._root / OURS
-        name = f"pages-{os.urandom(8).hex()}"
         with files.disk_errors(f"cannot write the pages below {ours}"):
-            self._sweep(keep=self._current())
-            _fill_all(ours / name, pages)
-            link = ours / f"{name}.link"
-            link.symlink_to(f"{OURS}/{name}")
-            link.replace(self._root / PAGES)
-            self._sweep(keep=name)
+            held = self._holds(name)
+            self._forget(name)
+            if held is None:
+                files.remove(ours / name)
+            else:
+                _prune(ours / name, held.keys() - pages.keys())
+            held = held or {}
+            _fill_all(ours / name, {path: data for path, data in pages.items() if held.get(path) != digests[path]})
+            self.write(f"{OURS}/{name}.json", json.dumps(digests).encode())
+            self._switch(name)
 
     def update(self, pages: Mapping[str, bytes]) -> None:
         """Replace or add these pages, in this order, each whole or not at all."""
+        current = self._current()
+        self._forget(current)
         for path, data in pages.items():
-            self.write(f"{OURS}/{self._current()}/{path}", data)
+            self.write(f"{OURS}/{current}/{path}", data)
 
     def _current(self) -> str:
         """The name of the generation that is served; empty before the first."""
@@ -221,18 +249,30 @@ class Folder:
         except FileNotFoundError:
             return ""
 
+    def _switch(self, name: str) -> None:
+        link = self._new()
+        link.symlink_to(f"{OURS}/{name}")
+        link.replace(self._root / PAGES)
+
+    def _holds(self, name: str) -> dict[str, str] | None:
+        """The digests of a generation's pages, None when a run stopped while it wrote there."""
+        document = files.read_json(self._root / OURS / f"{name}.json")
+        return document if isinstance(document, dict) else None
+
+    def _forget(self, name: str) -> None:
+        """From here on nobody vouches for what a generation holds."""
+        (self._root / OURS / f"{name}.json").unlink(missing_ok=True)
+
     def _new(self) -> Path:
         """A name beside nothing that is served, for a file that is not whole yet."""
         ours = self._root / OURS
         ours.mkdir(exist_ok=True)
         return ours / f"new-{os.urandom(8).hex()}"
 
-    def _sweep(self, keep: str) -> None:
-        """Remove older generations, and what killed runs left."""
-        ours = self._root / OURS
-        for left in (*ours.glob("pages-*"), *ours.glob("new-*")):
-            if left.name != keep:
-                files.remove(left)
+    def _sweep(self) -> None:
+        """Remove what killed runs left."""
+        for left in (self._root / OURS).glob("new-*"):
+            files.remove(left)
 
 
 def _stored(path: str, status: os.stat_result) -> Stored:
@@ -241,10 +281,18 @@ def _stored(path: str, status: os.stat_result) -> Stored:
     return Stored(path, status.st_size, mark)
 
 
+def _prune(folder: Path, paths: Iterable[str]) -> None:
+    """Remove pages that are no longer wanted, and the folders they leave empty."""
+    for path in paths:
+        (folder / path).unlink(missing_ok=True)
+        with suppress(OSError):
+            (folder / path).parent.rmdir()
+
+
 def _fill_all(folder: Path, pages: Mapping[str, bytes]) -> None:
-    """Write new files below a new folder; plain calls, since there may be tens of thousands."""
+    """Write files below a folder nobody reads yet; plain calls, since there may be tens of thousands."""
     base = f"{folder}/"
-    os.makedirs(base)  # noqa: PTH103
+    os.makedirs(base, exist_ok=True)  # noqa: PTH103
     made = {""}
     for path, data in pages.items():
         parent = path.rpartition("/")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 
 from .measure import Series
 
@@ -29,7 +30,10 @@ class Measured:
 
     @property
     def ratio(self) -> float | None:
-        return self.ours.median / self.other.median if self.other else None
+        """The median of the ratios of every round, whose sides ran one after the other."""
+        if self.other is None:
+            return None
+        return median(mine / its for mine, its in zip(self.ours.seconds, self.other.seconds, strict=True))
 
 
 BAKE = "fully cached `docker buildx bake`"

@@ -1,10 +1,15 @@
-"""The package index: 10,000 wheels against dumb-pypi, and one more wheel however many there are."""
+"""The package index: 10,000 wheels against dumb-pypi, and one more wheel however many there are.
+
+dumb-pypi makes the same pages: HTML and JSON with digests, requires-python and metadata files.
+It reads no wheel but is told all digests; what it makes beside (pages per release) is off.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests import wheels
@@ -16,50 +21,66 @@ from .scenes import TOP, Bench
 WHEELS = 10_000
 FEW = 100
 EACH = 20
-"""Wheels of one project; a project's page is what one more wheel rewrites."""
+"""Wheels of one project: its pages are what one more wheel rewrites."""
 
-ROUNDS = 5
+ROUNDS = 7
 
 
 def index(bench: Bench) -> dict[str, Measured]:
-    """A whole index with every wheel known, dumb-pypi told every digest; the first one; and one wheel added."""
-    many, few, new = (bench.folder / name for name in ("many", "few", "new"))
+    """Whole runs after one wheel came, first runs, the very first, and single wheels added."""
+    many, few, rival = (bench.folder / name for name in ("many", "few", "rival"))
     fill(many, WHEELS)
     fill(few, FEW)
-    ours = Process(bench.ours("index", str(many)), TOP, bench.env)
-    first = Process(ours.argv, TOP, bench.env, lambda: forget(many))
-    found = in_turn({"first": first}, 1, warm_ups=0)
-    for folder in (many, few):
-        Process(bench.ours("index", str(folder)), TOP, bench.env).seconds()
-    found |= in_turn({"ours": ours, "dumb": dumb_pypi(many, bench.folder / "dumb")}, ROUNDS, warm_ups=1)
-    adds = {"many": adding(bench, many, new), "few": adding(bench, few, new)}
-    found |= in_turn(adds, ROUNDS, warm_ups=1)
+    words = bench.ours("index", str(many))
+    cold = in_turn({"cold": Process(words, TOP, bench.env)}, 1, warm_ups=0)
+    Process(words, TOP, bench.env).seconds()  # by now every file is old enough for its marks to be trusted
+    Process(bench.ours("index", str(few)), TOP, bench.env).seconds()
+    dumb = dumb_pypi(many, rival)
+    again = {
+        "ours": Process(words, TOP, bench.env, newcomer(many)),
+        "dumb": Process(dumb, TOP, environment()),
+    }
+    first = {
+        "ours": Process(words, TOP, bench.env, lambda: without_pages(many)),
+        "dumb": Process(dumb, TOP, environment(), lambda: shutil.rmtree(rival, ignore_errors=True)),
+    }
+    one = {"many": adding(bench, many), "few": adding(bench, few)}
+    steady, fresh, single = (in_turn(cases, ROUNDS, warm_ups=1) for cases in (again, first, one))
     return {
-        "index-whole": Measured(found["ours"], found["dumb"]),
-        "index-first": Measured(found["first"]),
-        "index-add": Measured(found["many"], found["few"]),
+        "index-again": Measured(steady["ours"], steady["dumb"]),
+        "index-first": Measured(fresh["ours"], fresh["dumb"]),
+        "index-cold": Measured(cold["cold"]),
+        "index-add": Measured(single["many"], single["few"]),
     }
 
 
 def fill(folder: Path, count: int) -> None:
-    """``count`` tiny wheels, so that pages are what takes the time; old enough for their marks to be trusted."""
+    """``count`` tiny wheels, so that pages are what takes the time."""
     for number in range(count):
         wheels.write(folder, f"project-{number // EACH}", f"1.{number % EACH}", requires_python=">=3.9")
 
 
-def forget(folder: Path) -> None:
-    """As if no index had ever been made."""
-    shutil.rmtree(folder / ".index", ignore_errors=True)
+def newcomer(folder: Path) -> Callable[[], None]:
+    """Puts a wheel there that was never there before, in place of the one it put there last."""
+    versions = iter(range(1000))
+
+    def come() -> None:
+        for old in folder.glob("project_3-3.*"):
+            old.unlink()
+        wheels.write(folder, "project-3", f"3.{next(versions)}", requires_python=">=3.9")
+
+    return come
+
+
+def without_pages(folder: Path) -> None:
+    """As if no page had been written yet; what is known of the wheels stays."""
     (folder / "simple").unlink(missing_ok=True)
-    for path in folder.glob("*.metadata"):
-        path.unlink()
+    for left in (folder / ".index").glob("pages-*"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
-def dumb_pypi(folder: Path, out: Path) -> Process:
-    """dumb-pypi with the same features: digests, requires-python, metadata files, HTML and JSON.
-
-    It is told all digests, as our notes tell us; what it makes beside (pages per release) is off.
-    """
+def dumb_pypi(folder: Path, out: Path) -> tuple[str, ...]:
+    """The rival's command line, and the list it is told, from our own pages."""
     rows = []
     for page in sorted((folder / "simple").glob("*/index.json")):
         for file in json.loads(page.read_text())["files"]:
@@ -73,26 +94,22 @@ def dumb_pypi(folder: Path, out: Path) -> Process:
     listed = out.with_name("packages.jsonl")
     listed.write_text("\n".join(rows) + "\n")
     program = str(Path(sys.executable).with_name("dumb-pypi"))
-    argv = (
+    return (
         program, "--package-list-json", str(listed), "--packages-url", "../../", "--output-dir", str(out),
         "--no-per-release-json", "--no-generate-timestamp",
     )  # fmt: skip
-    return Process(argv, TOP, environment())
 
 
-def adding(bench: Bench, folder: Path, new: Path) -> Process:
-    """Add a wheel that was never there before; the one before goes away, untimed."""
-    numbers = iter(range(10_000))
-    name = f"{folder.name}.whl"
-    link = new / name
+def adding(bench: Bench, folder: Path) -> Process:
+    """Add a wheel that was never there before; the one added last is taken away, untimed."""
+    versions = iter(range(1000))
+    made = bench.folder / f"new-{folder.name}"
+    words = ["sh", "-c", 'exec "$@" "$(cat "$0")"', str(made / "path"), *bench.ours("index", str(folder), "--add")]
 
     def fresh() -> None:
-        made = wheels.write(new / folder.name, "project-3", f"2.{next(numbers)}")
-        link.unlink(missing_ok=True)
-        for old in folder.glob("project_3-2.*"):
+        for old in (*folder.glob("project_4-4.*"), *made.glob("*.whl")):
             old.unlink()
-        target = made.with_name("project_3-9.9-py3-none-any.whl")
-        del target
-        shutil.copy(made, link)
+        wheel = wheels.write(made, "project-4", f"4.{next(versions)}", requires_python=">=3.9")
+        (made / "path").write_text(str(wheel))
 
-    return Process(bench.ours("index", str(folder), "--add", str(link)), TOP, bench.env, fresh)
+    return Process(tuple(words), TOP, bench.env, fresh)

@@ -25,9 +25,9 @@ class Series:
     def median(self) -> float:
         return median(self.seconds)
 
-    def minus(self, seconds: float) -> Series:
-        """The same rounds above a base."""
-        return Series(tuple(value - seconds for value in self.seconds))
+    def above(self, base: Series) -> Series:
+        """Round by round, what it took above ``base``: neighbours in time had the same machine."""
+        return Series(tuple(mine - its for mine, its in zip(self.seconds, base.seconds, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ HEAD = """\
 
 Written by `nox -s bench`; `nox -s bench -- --check` exits with 1 past a goal. Ratios, not seconds, are what
 carries over to another machine: both sides run in turn on the same machine in the same minutes, as whole
-processes, after a warm-up; the medians are compared.
+processes, after a warm-up; a ratio is the median of the ratios of all rounds.
 
 | What | Ours | Other | Ratio | Goal | Met |
 |---|---|---|---|---|---|
@@ -38,6 +38,7 @@ def facts(stack: str) -> dict[str, str]:
         "Python": platform.python_version(),
         "Docker Engine": server,
         "buildx": output(["docker", "buildx", "version"]).split()[1],
+        "load when it ended": f"{os.getloadavg()[0]:.1f} of {len(os.sched_getaffinity(0))} cores, this included",
         "stack of nothing-to-do and plan": stack,
         "cells": "median (smallest to largest); bake exports the image to the engine on both sides",
     }

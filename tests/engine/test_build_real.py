@@ -140,3 +140,13 @@ def test_a_saved_definition_can_be_replayed(cli: Cli, tiny: tuple[str, ...]) -> 
     name = next(image for image in replayed if ":building-base-" in image)
     labels = docker("image", "inspect", "--format", '{{index .Config.Labels "org.rocm-ci.identity"}}', name)
     assert labels == built.tier("base")["identity"]
+
+
+def test_a_tag_that_somebody_moved_in_the_registry_is_no_reuse(cli: Cli, tiny: tuple[str, ...], registry: str) -> None:
+    tiny = (*tiny, "--registry", registry)
+    name = cli("build-base", "--push", *tiny).tier("base")["reference"].partition("@")[0]
+    docker("tag", "rocm-ci-test/busy:1", name)
+    docker("push", name)
+    docker("rmi", name)
+    moved = cli("build-base", *tiny, check=3)
+    assert moved.json["problems"][0]["reference"] == "moved-tag"

@@ -18,6 +18,10 @@ from tests.faults.daemon import Daemon
 from tests.faults.stand import Stand, busy_root
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: waits for a patience of half a minute, or repeats a whole build")
+
+
 @pytest.fixture(scope="session")
 def engine_host() -> str:
     """The engine of this machine, which no test here harms."""

@@ -241,20 +241,24 @@ class Stand:
     def clean(self) -> None:
         """Remove every image of this stand from its engine."""
         with suppress(AssertionError, subprocess.TimeoutExpired):
-            listed = self.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").decode().split()
-            own = [name for name in listed if f"{self.repository}:" in name and "<none>" not in name]
-            form = ("--digests", "--format", "{{.Repository}}@{{.Digest}}")  # what was adopted has this name as well
-            digests = self.docker("image", "ls", *form).decode().split()
-            own += [name for name in digests if f"/{self.repository}@sha256:" in name]
-            own += [name for name in listed if name.startswith("rocm-ci/root:busy-") and self._is_ours(name)]
-            if own:
-                self.docker("image", "rm", "--force", *own)
+            for _ in range(3):  # a name by digest is listed only once the tags beside it are gone
+                if own := self._own():
+                    self.docker("image", "rm", "--force", *own)
+
+    def _own(self) -> list[str]:
+        form = ("--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}")
+        found = []
+        for row in self.docker("image", "ls", *form).decode().splitlines():
+            repository, tag, digest = row.split()
+            if f"/{repository}".endswith(f"/{self.repository}") or self._is_ours(f"{repository}:{tag}"):
+                found.append(f"{repository}@{digest}" if tag == "<none>" else f"{repository}:{tag}")
+        return found
 
     def _is_ours(self, name: str) -> bool:
         import hashlib
 
         salt = hashlib.sha256(f"{self.root}\n\nlinux/amd64".encode()).hexdigest()[:8]
-        return name.endswith(salt)
+        return name.startswith("rocm-ci/root:busy-") and name.endswith(salt)
 
 
 def busy_root() -> bytes:

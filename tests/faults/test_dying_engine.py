@@ -49,6 +49,7 @@ def test_an_engine_that_dies_in_mid_build(doomed: Callable[[], Stand], daemon: D
     check_finishes(stand)
 
 
+@pytest.mark.slow
 def test_an_engine_that_falls_silent(doomed: Callable[[], Stand], daemon: Daemon) -> None:
     """Before a build it is said; in mid-build the run can still be stopped, and says what it leaves behind."""
     stand = doomed()

@@ -94,6 +94,7 @@ def test_a_plan_says_that_it_could_not_tell(stand: Stand) -> None:
     assert "unauthorized" in ended.document["tiers"][0]["reasons"][0]
 
 
+@pytest.mark.slow
 def test_a_registry_that_hangs_is_waited_for_once(stand: Stand) -> None:
     """Its patience is half a minute, and the tiers of a build are looked up one after the other."""
     assert stand.run("build-base").code == 0

@@ -109,12 +109,13 @@ def test_a_step_that_floods_its_log_stops_as_well(stand: Stand) -> None:
     assert stand.building() == []
 
 
+@pytest.mark.slow
 def test_kills_at_many_moments_end_in_the_same_state(stand: Stand) -> None:
     """A kill every so often, from the first moments of a run to its last."""
     stand.write(pause=0.2)
-    for step in range(9):
+    for step in range(6):
         running = stand.start("build-test")
-        time.sleep(0.15 + step * 0.25)
+        time.sleep(0.15 + step * 0.4)
         running.process.send_signal((signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[step % 3])
         running.end()
         check_nothing_runs(stand)

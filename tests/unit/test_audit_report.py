@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from ci import command_line
+from ci.world import process
+from ci.world.ledger import Ledger
+from ci.world.process import Command, Finished
 from tests.unit import audit_makers as make
 
 
@@ -100,3 +103,24 @@ def test_bad_input(
     assert (ended, out) == (code, "")
     assert f"[{reference}]" in err
     assert "Traceback" not in err
+
+
+def test_the_environment_of_an_import_stands_in_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tmp_path / "state"
+    monkeypatch.setenv("ROCM_CI_STATE", str(state))
+    seen = []
+
+    def run(command: Command) -> Finished:
+        (ledger,) = (Ledger(folder) for folder in (state / "runs").iterdir())
+        seen.append([thing.kind for thing in ledger.open_things()])
+        assert command.cwd == ledger.folder / "environment"
+        assert command.cwd.is_dir()
+        return Finished(command, 0, "", "")
+
+    monkeypatch.setattr(process, "run", run)
+    code, out, _ = ran(str(make.wheel(tmp_path)), "--import", "probe")
+    assert (code, seen) == (0, [["folder"]] * 4)
+    assert "kept   imports" in out
+    (folder,) = (state / "runs").iterdir()
+    assert Ledger(folder).open_things() == ()
+    assert sorted(path.name for path in folder.iterdir()) == ["ledger.jsonl", "result.json"]

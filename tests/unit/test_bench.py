@@ -71,6 +71,8 @@ def test_the_page_shows_each_goal_and_the_machine() -> None:
     assert "- cores: 2" in text
 
 
-def test_a_series_above_a_base() -> None:
-    assert Series((3.0, 1.0, 2.0)).minus(1.0) == Series((2.0, 0.0, 1.0))
-    assert Series((3.0, 1.0, 2.0)).median == 2.0
+def test_rounds_are_compared_with_their_neighbours() -> None:
+    ours, other = Series((3.0, 1.0, 4.0)), Series((2.0, 1.0, 2.0))
+    assert ours.above(other) == Series((1.0, 0.0, 2.0))
+    assert Measured(ours, other).ratio == 1.5
+    assert Measured(ours).ratio is None

@@ -14,6 +14,8 @@ from ci.world import host as facts
 from ci.world import wheelhouse
 from ci.world.fakes import FakeRun
 
+EVERY = frozenset({"max_jobs", "ca", "apt_conf", "pip_conf", "http_proxy", "https_proxy", "no_proxy"})
+
 
 def settings(**environ: str) -> Settings:
     return capture({}, environ)
@@ -149,7 +151,7 @@ def ini(text: str) -> dict[str, list[str]]:
 
 
 def test_a_bare_host_has_no_secret_but_jobs_and_apt(net: Net) -> None:
-    with host.network(settings(MAX_JOBS="3"), pytest.fail) as found:
+    with host.network(settings(MAX_JOBS="3"), EVERY, pytest.fail) as found:
         assert found.secrets == {"max_jobs": "3", "apt_conf": 'Acquire::Retries "3";\n'}
         assert found.notices == ()
     assert net.served == []
@@ -157,7 +159,7 @@ def test_a_bare_host_has_no_secret_but_jobs_and_apt(net: Net) -> None:
 
 def test_proxies_in_either_case(net: Net) -> None:
     environ = {"HTTPS_PROXY": "http://me:pw@upper", "https_proxy": "http://lower", "NO_PROXY": "localhost"}
-    with host.network(settings(**environ), pytest.fail) as found:
+    with host.network(settings(**environ), EVERY, pytest.fail) as found:
         assert found.secrets["https_proxy"] == "http://lower"
         assert found.secrets["no_proxy"] == "localhost"
         assert "http_proxy" not in found.secrets
@@ -166,7 +168,7 @@ def test_proxies_in_either_case(net: Net) -> None:
 
 def test_local_wheels_are_served_on_the_bridge(net: Net, tmp_path: Path) -> None:
     net.texts = (f"[global]\nfind-links = {tmp_path} http://far/w\nindex-url = http://me:pw@index/\n",)
-    with host.network(settings(), lambda: "172.17.0.1") as found:
+    with host.network(settings(), EVERY, lambda: "172.17.0.1") as found:
         assert ini(found.secrets["pip_conf"]) == {
             "index-url": ["http://me:pw@index/"],
             "find-links": ["http://172.17.0.1:8000/0/", "http://far/w"],
@@ -178,7 +180,7 @@ def test_local_wheels_are_served_on_the_bridge(net: Net, tmp_path: Path) -> None
 
 def test_local_paths_without_a_bridge_are_left_out_and_said(net: Net, tmp_path: Path) -> None:
     net.texts = (f"[global]\nfind-links = {tmp_path} file:///nowhere\nindex-url = file://{tmp_path}\n",)
-    with host.network(settings(), lambda: "") as found:
+    with host.network(settings(), EVERY, lambda: "") as found:
         assert "pip_conf" not in found.secrets
         assert len(found.notices) == 2
         assert all("cannot reach" in notice for notice in found.notices)
@@ -187,5 +189,14 @@ def test_local_paths_without_a_bridge_are_left_out_and_said(net: Net, tmp_path: 
 
 def test_a_broken_pip_configuration_is_an_error_not_a_traceback(net: Net) -> None:
     net.texts = ("index-url = x\n",)
-    with pytest.raises(ConfigError, match="pip"), host.network(settings(), lambda: ""):
+    with pytest.raises(ConfigError, match="pip"), host.network(settings(), EVERY, lambda: ""):
         pytest.fail("it was read")
+
+
+def test_a_build_gets_only_the_secrets_its_instructions_mount() -> None:
+    texts = [
+        "RUN --mount=type=secret,id=ca,target=/x --mount=type=cache,id=pip,target=/c true",
+        "RUN --mount=required=false,type=secret,id=max_jobs,env=MAX_JOBS make",
+        "RUN echo --mount=type=bind,source=id=http_proxy",
+    ]
+    assert host.mounted(texts) == {"ca", "max_jobs"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from ci.answer import Answer
 from ci.errors import ConfigError, InfraError, Outcome
 from ci.settings import capture
 from ci.world import files
-from ci.world.fakes import FakeEngine, image
+from ci.world.fakes import FakeClock, FakeEngine, image
 from ci.world.ledger import VERSION, Ledger
 
 DEAD = {"version": VERSION, "pid": 1, "started": 1, "boot": "another boot"}
@@ -30,7 +31,7 @@ class Host:
         return ledger
 
     def reap(self, *, dry: bool = False) -> Answer:
-        return reap.answer(capture({}, {"ROCM_CI_STATE": str(self.state)}), dry=dry)
+        return reap.answer(capture({}, {"ROCM_CI_STATE": str(self.state)}), FakeClock(), dry=dry)
 
     def snapshot(self) -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in self.state.rglob("*") if path.is_file()}
@@ -175,3 +176,18 @@ def test_a_newer_ledger_stops_before_anything_is_removed(host: Host) -> None:
         host.reap()
     assert caught.value.problems[0].reference == "newer-ledger"
     assert (host.snapshot(), host.engine.images) == (before, images)
+
+
+def test_records_of_runs_long_ended_go_and_those_that_are_not_over_stay(host: Host) -> None:
+    now = FakeClock().now()
+    names = {age: f"{now - timedelta(days=age):%Y%m%dT%H%M%SZ}-00000000" for age in (1, 15, 20, 30)}
+    for age in (1, 15):
+        host.run(names[age], dead=False).end()
+    host.run(names[20], dead=False)  # its process is this one: it still works
+    host.run("not-a-run-of-ours", dead=False).end()
+    before = host.snapshot()
+    assert "would remove the records of 1 run" in host.reap(dry=True).text
+    assert host.snapshot() == before
+    assert host.reap().document["records"] == 1
+    left = {path.name for path in (host.state / "runs").iterdir()}
+    assert left == {names[1], names[20], "not-a-run-of-ours"}
