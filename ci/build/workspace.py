@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .. import documents
 from .. import settings as settings_room
-from ..errors import ConfigError, Problem
+from ..errors import ConfigError, InfraError, Problem
 from ..names import Place
 from ..recipe import stack as stacks
 from ..recipe.stack import Resolved, Stack, Tier
@@ -22,7 +22,7 @@ from ..world.engine import Engine, endpoint
 from . import plan as planning
 from . import roots
 from .inputs import RECIPE
-from .lookup import finder
+from .lookup import Absent, finder
 from .record import Records
 
 if TYPE_CHECKING:
@@ -47,17 +47,15 @@ class Workspace:
     def plan(self, goals: tuple[str, ...], *, everything: bool = False) -> planning.Plan:
         """Plan ``goals`` against the world as it is now; nothing is written."""
         self.expect(goals, everything=everything)
+        make = partial(planning.make, self.stack, goals, self.args, self.trees, everything=everything)
         try:
-            return planning.make(
-                self.stack,
-                goals,
-                self.args,
-                self.trees,
-                roots=self.roots(),
-                lookup=self.look,
-                last=partial(self.records.last, self.stack.name),
-                everything=everything,
-            )
+            made = self.roots()
+        except InfraError:
+            # A recipe that cannot be meant is the first thing to mend, engine or no engine.
+            make(roots={}, lookup=lambda _tag, _identity: Absent(), last=lambda _tier: None)
+            raise
+        try:
+            return make(roots=made, lookup=self.look, last=partial(self.records.last, self.stack.name))
         finally:
             self.engine.forget()
 

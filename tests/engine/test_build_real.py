@@ -114,6 +114,17 @@ def test_bad_input_stops_before_the_engine_is_touched(cli: Cli, tiny: tuple[str,
         assert refused.json["outcome"] == "config"
 
 
+def test_a_missing_copy_source_stops_before_the_engine_is_needed(
+    cli: Cli, tiny: tuple[str, ...], stack: Path
+) -> None:
+    (stack.parent / "first.txt").rename(stack.parent / "frist.txt")
+    refused = cli("build-ci-base", *tiny, check=2, DOCKER_HOST="unix:///nonexistent.sock")
+    problem = refused.json["problems"][0]
+    assert problem["reference"] == "missing-source"
+    assert "Dockerfile.tiny" in problem["place"]
+    assert "frist.txt" in problem["hint"]
+
+
 def test_a_failing_run_is_failed_and_shows_its_last_lines(cli: Cli, tiny: tuple[str, ...], stack: Path) -> None:
     dockerfile = stack.parent / "Dockerfile.tiny"
     dockerfile.write_text(dockerfile.read_text().replace("echo one > /opt/one", "echo the last words; exit 7"))

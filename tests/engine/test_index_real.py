@@ -23,6 +23,7 @@ from ci.wheels import growth, index
 from ci.world.store import Folder
 from tests import wheels
 from tests.engine.conftest import ROOT, Cli
+from tests.engine.test_import_budget import heavy, imported
 
 pytestmark = pytest.mark.without_engine
 
@@ -304,6 +305,12 @@ def test_exit_codes(tmp_path: Path, cli: Cli, spoil: str, code: int) -> None:
     cli("index", str(tmp_path / "missing"), check=2)
     cli("index", "ftp://x/y", check=2)
     assert not (tmp_path / "simple").exists()
+
+
+def test_indexing_a_folder_imports_nothing_heavy(tmp_path: Path, cli: Cli) -> None:
+    wheels.write(tmp_path)
+    cli("index", str(tmp_path))
+    assert heavy(imported(cli, "index", str(tmp_path))) == set()
 
 
 def test_adding_over_the_command_line(tmp_path: Path, cli: Cli) -> None:

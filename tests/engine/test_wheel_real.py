@@ -132,6 +132,28 @@ def test_the_audit_passes_over_the_command_line_and_the_bundle_opens(tmp_path: P
 
 
 @alone
+def test_killed_at_any_moment_and_run_again(tmp_path: Path, cli: Cli) -> None:
+    source, code, out = project(tmp_path / "p"), objects(tmp_path / "o"), tmp_path / "d"
+    words = ("wheel", "--project", str(source), "--objects", str(code), "--rocm", "7.2", "--trial", "--out", str(out))
+    env = {**cli.environ, "ROCM_CI_STATE": str(cli.state), "PYTHONPATH": str(ROOT)}
+    for patience in (0.2, 0.5, 0.8, 1.1, 1.4):
+        argv = [sys.executable, "-m", "ci", *words]
+        with subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            try:
+                child.wait(patience)
+            except subprocess.TimeoutExpired:
+                child.kill()
+        for wheel in out.glob("my_kernels*.whl"):
+            audited.read(wheel)
+        for packed_up in out.glob("my-kernels*.tar"):
+            bundle.verify(packed_up)
+    document = cli(*words, "--json").json
+    assert sorted(map(str, out.iterdir())) == sorted((document["bundle"], document["wheel"]))
+    cli("reap")
+    assert not list(cli.state.glob("runs/*/wheel"))
+
+
+@alone
 def test_a_wheel_that_breaks_its_contract_does_not_appear(tmp_path: Path, cli: Cli) -> None:
     source, code = project(tmp_path / "p"), objects(tmp_path / "o")
     (code / "gfx90a").mkdir()
@@ -203,7 +225,6 @@ def test_repair_leaves_rocm_and_torch_outside_and_finds_the_tag(tmp_path: Path, 
     version = WheelVersion("0.3.0", "7.2", torch="2.9.1")
     wheel = packed(tmp_path / "w", host_project, version=version)
     assert "manylinux" in wheel.name
-    assert f"-cp3{sys.version_info.minor}-" not in wheel.name or "py3" not in wheel.name
     read = audited.read(wheel)
     assert {"libamdhip64.so.7", "libtorch_hip.so"} <= repair.needed(wheel)
     assert not [member.name for member in read.members if ".libs/" in member.name]
