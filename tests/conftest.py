@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from hypothesis import settings as hypotheses
 
 from ci import settings
 from ci.errors import CiError
@@ -22,6 +23,12 @@ from ci.world.process import die_with_parent
 HERE = Path(__file__).resolve().parent
 REAL = (HERE / "engine", HERE / "faults")
 _LEFT_OUT = pytest.StashKey[list[str]]()
+
+
+# Where tests decide something the same examples run each time; at a desk each run looks for new ones.
+hypotheses.register_profile("ci", derandomize=True)
+if os.environ.get("CI") == "true":
+    hypotheses.load_profile("ci")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

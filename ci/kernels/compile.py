@@ -17,6 +17,7 @@ from ..world import files
 from ..world.crew import RunAll, run_all
 from ..world.process import Command, Finished
 from . import depfile, diagnose
+from .batch import Batch
 from .cache import Cache, Digests, Entry, Hit, unit_key
 from .sources import Project
 from .workshop import SOURCE, Bench
@@ -100,7 +101,7 @@ class Compile:
         self._marks = {path: files.mark(self.project.root / path) for path in files.walk(self.project.root)}
         if bench.remembers:
             self._bare = self._read_by_nothing(bench, units[0].arch, start)
-        commands = [self._command(bench, place, unit) for place, unit in enumerate(units)]
+        words = [self._words(bench, place, unit) for place, unit in enumerate(units)]
         count = 0
 
         def done(place: int, finished: Finished, seconds: float) -> None:
@@ -110,7 +111,10 @@ class Compile:
             verdict = self._take(unit, place, finished, seconds, bench)
             self.say(f"[{count}/{len(units)}] {unit.source} {unit.arch} {verdict} {seconds:.1f} s")
 
-        start(commands, jobs, done)
+        if bench.contained:
+            Batch(bench, self.staging, done).run(words, jobs, start)
+        else:
+            start([bench.command(each) for each in words], jobs, done)
         for (source, text), archs in self.warnings.items():
             self.say(f"warnings for {source}, {', '.join(sorted(archs))}:\n{text}")
         self._refuse(bench)
@@ -121,11 +125,11 @@ class Compile:
         if self.problems:
             raise type(self.problems[0]).of([problem for each in self.problems for problem in each.problems])
 
-    def _command(self, bench: Bench, place: int, unit: Unit) -> Command:
+    def _words(self, bench: Bench, place: int, unit: Unit) -> tuple[str, ...]:
         stem = f"{bench.output}/{place}"
         words = arguments(self.project, unit.source, unit.arch)
         listing = (_INCLUDED,) if bench.remembers else _listing(stem)
-        return bench.command((*words, *listing, "-o", f"{stem}.hsaco"))
+        return (*bench.compiler, *words, *listing, "-o", f"{stem}.hsaco")
 
     def _read_by_nothing(self, bench: Bench, arch: str, start: RunAll) -> tuple[str, ...]:
         """What the compiler reads for an empty source: it includes those before the source begins."""
@@ -133,7 +137,7 @@ class Compile:
         files.write_whole(empty, b"")
         words = arguments(self.project, str(empty), arch)
         listing = _listing(str(self.staging / "empty"))
-        argv = (bench.prefix[-1], *words, *listing, "-o", str(self.staging / "empty.hsaco"))
+        argv = (bench.compiler[-1], *words, *listing, "-o", str(self.staging / "empty.hsaco"))
         start([Command(argv, cwd=bench.cwd, env=bench.env)], 1, lambda *_: None)
         return tuple(name for name in self._listed("empty") if name != str(empty))
 

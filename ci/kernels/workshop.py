@@ -26,22 +26,23 @@ CCACHE_LOG = "ccache.log"
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """How to start a compiler: ``prefix`` before its arguments, ``output`` is its name for the staging folder.
+    """How to start a ``compiler``: ``prefix`` before it, ``output`` is its name for the staging folder.
 
     ``remembers`` is a compiler cache in front of it, which may hand out an object without
     reading a file; the included files are then asked for on stderr.
     """
 
     prefix: tuple[str, ...]
+    compiler: tuple[str, ...]
     cwd: Path | None
     env: Mapping[str, str]
     output: str
     contained: bool
     remembers: bool = False
 
-    def command(self, arguments: tuple[str, ...]) -> Command:
-        """The command line of one compile."""
-        return Command((*self.prefix, *arguments), cwd=self.cwd, env=self.env)
+    def command(self, words: tuple[str, ...]) -> Command:
+        """A program and its arguments, as they are run there."""
+        return Command((*self.prefix, *words), cwd=self.cwd, env=self.env)
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def at_home(toolchain: Local, project: Project, staging: Path) -> Iterator[Bench
         "CCACHE_STATSLOG": str(staging / CCACHE_LOG),
         "SCCACHE_C_CUSTOM_CACHE_BUSTER": toolchain.identity,
     }
-    yield Bench(wrapped, project.root, env, str(staging), contained=False, remembers=bool(toolchain.wrapper))
+    yield Bench((), wrapped, project.root, env, str(staging), contained=False, remembers=bool(toolchain.wrapper))
 
 
 @contextmanager
@@ -79,7 +80,7 @@ def in_container(
     thing = ledger.will_make("container", shop.name)
     try:
         shop.begin(start)
-        yield Bench((*shop.inside(SOURCE), "hipcc"), None, env, OUTPUT, contained=True)
+        yield Bench(shop.inside(SOURCE), ("hipcc",), None, env, OUTPUT, contained=True)
     finally:
         ledger.clear(thing, lambda: shop.end(start), warn)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -18,6 +19,10 @@ from .look import Read, entry_of
 from .wheelfile import facts, named
 
 
+class _Unusable(Exception):
+    """There is no index that these wheels could be added to: all of it is made."""
+
+
 def add(store: Store, wheels: Iterable[Path], say: Say, *, replace: bool = False) -> Result:
     """Copy ``wheels`` into the place and list them; a first wheel or a new variant makes the whole index.
 
@@ -25,21 +30,23 @@ def add(store: Store, wheels: Iterable[Path], say: Say, *, replace: bool = False
     one, each complete.  Raises what ``make`` raises.
     """
     read = [_read(wheel) for wheel in wheels]
-    new = tuple(entry for _, (entry, _) in read)
     with store.alone(say):
         for _ in range(TRIES):
             turn = store.turn()
-            root = _page(store, IndexPage())
-            known = tuple(root[pages.VARIANTS]) if root else ()
-            grown = _grown(store, new, replace)
-            for wheel, (entry, metadata) in read:
+            usable = True
+            try:
+                known, grown = _state(store, [entry for _, (entry, _) in read])
+            except _Unusable:
+                known, grown, usable = (), {}, False
+            places = _places(store, [entry for _, (entry, _) in read], grown, replace)
+            for (wheel, (_, metadata)), entry in zip(read, places, strict=True):
                 store.take(wheel, entry.path)
                 store.write(f"{entry.path}.metadata", metadata)
-            if root is None or not {entry.variant for entry in new} <= {"", *known}:
+            if not usable:
                 break
             mine = store.claim(turn)
             if mine:
-                result = _listed(store, known, grown, new)
+                result = _listed(store, known, _merged(grown, places), tuple(places))
                 if store.turn() == mine:
                     return result
             say(f"{store.name} changed meanwhile; looking again")
@@ -56,23 +63,53 @@ def _read(wheel: Path) -> tuple[Path, Read]:
     return wheel, entry_of(found, wheel.name, wheel.stat().st_size)
 
 
-def _grown(store: Store, new: Iterable[Entry], replace: bool) -> dict[str, list[Entry]]:
-    """The entries of every project that gets a new one; what is no longer there drops out."""
-    groups: dict[str, dict[str, Entry]] = {}
-    changed = []
+_Groups = dict[str, dict[str, Entry]]
+"""Project to file name to entry."""
+
+
+def _state(store: Store, new: Sequence[Entry]) -> tuple[tuple[str, ...], _Groups]:
+    """The variants of the index, and what the projects of ``new`` list now; raises ``_Unusable``."""
+    try:
+        root = _page(store, IndexPage())
+        if root is None or not {entry.variant for entry in new} <= {"", *root[pages.VARIANTS]}:
+            raise _Unusable
+        return tuple(root[pages.VARIANTS]), {entry.project: _entries(store, entry.project) for entry in new}
+    except (ValueError, KeyError, TypeError):  # somebody else's page, or a damaged one
+        raise _Unusable from None
+
+
+def _places(store: Store, new: Sequence[Entry], grown: _Groups, replace: bool) -> list[Entry]:
+    """``new`` with the path each will have: where it is already, else at the top. Raises for what must not be added."""
+    placed, changed = [], []
     for entry in new:
-        if entry.project not in groups:
-            groups[entry.project] = _entries(store, entry.project)
-        group = groups[entry.project]
-        old = group.get(entry.filename)
-        if old and old.sha256 != entry.sha256:
+        old = grown.get(entry.project, {}).get(entry.filename)
+        here = entry if old is None or old.external else entry._replace(path=old.path)
+        if (old and old.sha256 != entry.sha256) or _differs(store, here):
             changed.append(entry)
-        group[entry.filename] = entry
+        placed.append(here)
     problems = [] if replace else list(checks.changes(changed))
-    for group in groups.values():
-        problems += checks.twice(group.values())
+    for group in _merged(grown, placed).values():
+        problems += checks.twice(group)
+    external = [old for entry in placed if (old := grown.get(entry.project, {}).get(entry.filename)) and old.external]
+    problems += checks.twice([*external, *placed] if external else [])
     if problems:
         raise ContractError.of(problems)
+    return placed
+
+
+def _differs(store: Store, entry: Entry) -> bool:
+    """Whether a file of that name is there with other bytes."""
+    if store.stored(entry.path) is None:
+        return False
+    with store.opened(entry.path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() != entry.sha256  # type: ignore[arg-type]
+
+
+def _merged(grown: _Groups, new: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """What every project lists with the new entries."""
+    groups = {project: dict(group) for project, group in grown.items()}
+    for entry in new:
+        groups.setdefault(entry.project, {})[entry.filename] = entry
     return {project: list(group.values()) for project, group in groups.items()}
 
 

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from .clock import Clock, SystemClock
 from .process import Command, Finished, Pump, started, stop
@@ -16,20 +17,24 @@ from .process import Command, Finished, Pump, started, stop
 Done = Callable[[int, Finished, float], None]
 """Called with a command's place in the list, how it ended, and the seconds it took."""
 
-RunAll = Callable[[Sequence[Command], int, Done], None]
-"""The seam ``run_all(commands, jobs, done)``: the real one below, ``fakes.one_by_one`` in tests."""
+Heard = Callable[[int, str, str], None]
+"""Called with a command's place, ``stdout`` or ``stderr``, and one line."""
+
+RunAll = Callable[..., None]
+"""The seam ``run_all(commands, jobs, done, heard=None)``: the real one below, a pretended compiler in tests."""
 
 _LOOK = 0.5
 """Seconds between looks at children that closed their pipes, or left them to a daemon."""
 
 
-def run_all(commands: Sequence[Command], jobs: int, done: Done) -> None:
+def run_all(commands: Sequence[Command], jobs: int, done: Done, heard: Heard | None = None) -> None:
     """Run ``commands``, at most ``jobs`` at once, begun in this order; ``done`` hears of each end as it comes.
 
-    A command that fails does not stop the others.  When ``done`` raises, a program is missing or
-    a signal comes, every child's whole group is ended before the error goes on.
+    ``heard`` is told every line as it comes.  A command that fails does not stop the others.  When
+    ``done`` or ``heard`` raises, a program is missing or a signal comes, every child's whole group
+    is ended before the error goes on.
     """
-    _Crew(commands, jobs, done, SystemClock()).work()
+    _Crew(commands, jobs, done, heard, SystemClock()).work()
 
 
 @dataclass(slots=True)
@@ -43,10 +48,11 @@ class _Member:
 
 
 class _Crew:
-    def __init__(self, commands: Sequence[Command], jobs: int, done: Done, clock: Clock) -> None:
+    def __init__(self, commands: Sequence[Command], jobs: int, done: Done, heard: Heard | None, clock: Clock) -> None:
         self._commands = commands
         self._jobs = max(1, jobs)
         self._done = done
+        self._heard = heard
         self._clock = clock
         self._members: list[_Member] = []
         self._waiting = iter(range(len(commands)))
@@ -73,7 +79,8 @@ class _Crew:
             command = self._commands[place]
             begun = self._clock.monotonic()
             child = closing.enter_context(started(command))
-            pump = Pump(child, None, self._clock, exact=command.exact)
+            on_line = partial(self._heard, place) if self._heard else None
+            pump = Pump(child, on_line, self._clock, exact=command.exact)
             member = _Member(place, child, pump, begun, closing, 0)
             self._members.append(member)
             for name, stream in pump.streams():

@@ -255,9 +255,17 @@ class Folder:
         link.replace(self._root / PAGES)
 
     def _holds(self, name: str) -> dict[str, str] | None:
-        """The digests of a generation's pages, None when a run stopped while it wrote there."""
-        document = files.read_json(self._root / OURS / f"{name}.json")
-        return document if isinstance(document, dict) else None
+        """The digests of a generation's pages.
+
+        None when a run stopped while it wrote there, or a page changed after the list was written.
+        """
+        path = self._root / OURS / f"{name}.json"
+        document = files.read_json(path)
+        if not isinstance(document, dict):
+            return None
+        written = path.stat().st_ctime_ns
+        base = f"{self._root}/{OURS}/{name}/"
+        return document if all(_changed(base + page) <= written for page in document) else None
 
     def _forget(self, name: str) -> None:
         """From here on nobody vouches for what a generation holds."""
@@ -273,6 +281,14 @@ class Folder:
         """Remove what killed runs left."""
         for left in (self._root / OURS).glob("new-*"):
             files.remove(left)
+
+
+def _changed(path: str) -> float:
+    """When a file's bytes or name last changed, in nanoseconds; never for one that is gone."""
+    try:
+        return os.stat(path).st_ctime_ns  # noqa: PTH116 - tens of thousands
+    except OSError:
+        return float("inf")
 
 
 def _stored(path: str, status: os.stat_result) -> Stored:

@@ -48,7 +48,7 @@ class Compiler:
         assert words[0] == "-###" or command.argv[0] == "ldd", command
         return Finished(command, 0, "", f' "{command.argv[0]}" "-cc1" "/nowhere/ocml.bc"\n')
 
-    def run_all(self, commands: Sequence[Command], jobs: int, done: Done) -> None:
+    def run_all(self, commands: Sequence[Command], jobs: int, done: Done, _heard: object = None) -> None:
         """Compile one after the other."""
         assert jobs >= 1
         for place, command in enumerate(commands):

@@ -281,3 +281,9 @@ def test_suggestions() -> None:
 def test_directives_are_on_the_file() -> None:
     parsed = parse("# syntax=x/y@sha256:1\n# escape=`\nFROM a\n", "D")
     assert (parsed.syntax, parsed.escape) == ("x/y@sha256:1", "`")
+
+
+def test_a_child_stage_sees_the_env_of_its_parent_above_an_arg_of_the_same_name() -> None:
+    text = "FROM scratch AS s0\nENV A=1\nARG A='x y'\nFROM s0 AS s1\nARG B=$A\nLABEL b=$B\n"
+    found = reach(parse(text, "Dockerfile"), "s1", {}, platform="linux/amd64", contexts=())
+    assert dict(found.args)["B"] == "1"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import time
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -173,6 +174,24 @@ def test_metadata_that_was_touched_is_written_anew(tmp_path: Path) -> None:
     beside.write_bytes(good[::-1])
     assert make(tmp_path).read == 1
     assert beside.read_bytes() == good
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_page_that_was_damaged_or_removed_is_mended(tmp_path: Path, runs: int) -> None:
+    wheel = wheels.write(tmp_path)
+    make(tmp_path)
+    before = tree(tmp_path)
+    served = (tmp_path / "simple/rocm-probe").resolve()
+    time.sleep(0.02)  # the file system's clock moves on
+    (served / "index.html").write_text("x")
+    (served / "index.json").unlink()
+    for number in range(runs - 1):
+        wheels.write(tmp_path, version=f"9.{number}")
+        make(tmp_path)
+        (tmp_path / f"rocm_probe-9.{number}-py3-none-any.whl").unlink()
+    make(tmp_path)
+    assert tree(tmp_path) == before
+    assert wheel.is_file()
 
 
 def test_other_bytes_under_an_indexed_name_are_noticed(tmp_path: Path) -> None:
@@ -395,6 +414,49 @@ def test_adding_checks_before_it_copies(tmp_path: Path) -> None:
         assert (sorted(index_folder.iterdir()), tree(index_folder)) == before
     growth.add(Folder(index_folder), [good, other], print, replace=True)
     assert_sound(index_folder)
+
+
+def test_adding_what_lies_in_a_subfolder_keeps_its_place(tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    inside = wheels.write(folder / "sub")
+    make(folder)
+    growth.add(Folder(folder), [wheels.write(tmp_path / "same")], print)
+    assert sorted(folder.rglob("*.whl")) == [inside]
+    assert make(folder).new == ()
+
+
+def test_adding_never_overwrites_what_no_page_lists_yet(tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    there = wheels.write(folder)
+    before = there.read_bytes()
+    other = wheels.write(tmp_path / "new", files={"x.py": ""})
+    with pytest.raises(ContractError, match="is not the file that was indexed"):
+        growth.add(Folder(folder), [other], print)
+    assert there.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"projects": []}'])
+def test_adding_to_a_damaged_index_makes_it_anew(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "index"
+    wheels.write(folder)
+    make(folder)
+    (folder / "simple/index.json").write_text(damage)
+    growth.add(Folder(folder), [wheels.write(tmp_path / "new", version="0.2.0+rocm.7.2")], print)
+    assert page(folder, "rocm-probe")["versions"] == ["0.1.0+rocm.7.2", "0.2.0+rocm.7.2"]
+    assert page(folder, "")["_variants"] == ["rocm7.2"]
+    assert_sound(folder)
+
+
+def test_adding_a_file_that_is_hosted_elsewhere(tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    wheels.write(folder, version="0.1.0+rocm.7.2")
+    new = wheels.write(tmp_path / "new", version="0.2.0+rocm.7.2")
+    url = f"https://wheels.example/{new.name}"
+    (folder / "index.yaml").write_text(f"schema: 1\nexternal: [{{url: '{url}', sha256: {'a' * 64}}}]\n")
+    make(folder)
+    with pytest.raises(ContractError) as caught:
+        growth.add(Folder(folder), [new], print)
+    assert "wheel-twice" in {problem.reference for problem in caught.value.problems}
 
 
 def test_a_listed_wheel_that_vanished_drops_out_when_one_is_added(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ class StageScope:
         self.outer = outer
         self.values = values or {}
         self.complete = complete
+        self.env: dict[str, str | None] = {}
 
     @classmethod
     def scratch(cls, outer: GlobalScope) -> StageScope:
@@ -114,8 +115,10 @@ class StageScope:
         return cls(outer, {"PATH": SCRATCH_PATH}, True)
 
     def child(self) -> StageScope:
-        """The scope a stage FROM this one begins with."""
-        return StageScope(self.outer, dict(self.values), self.complete)
+        """The scope a stage FROM this one begins with: there every ENV stands above an ARG of its name."""
+        child = StageScope(self.outer, self.values | self.env, self.complete)
+        child.env = dict(self.env)
+        return child
 
     def lookup(self, name: str) -> str | None:
         """The value of a variable; raises ``UnknownVariable``."""
@@ -158,3 +161,4 @@ class StageScope:
             except UnknownVariable:
                 new[key] = None
         self.values.update(new)
+        self.env.update(new)
