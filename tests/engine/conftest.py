@@ -107,11 +107,15 @@ def busy_root() -> Iterator[str]:
 
 
 def remove_images(prefix: str) -> None:
-    """Remove every image whose repository holds ``prefix``."""
-    images = docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
-    mine = [image for image in images if prefix in image and not image.endswith(":<none>")]
+    """Remove every image whose repository holds ``prefix``, by tag or by digest, and what lost its name."""
+    rows = docker("images", "--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}").splitlines()
+    mine = []
+    for repository, tag, digest in (row.split() for row in rows):
+        if prefix in repository:
+            mine.append(f"{repository}@{digest}" if tag == "<none>" else f"{repository}:{tag}")
     if mine:
         docker("rmi", "-f", *mine, check=False)
+    docker("image", "prune", "-f", "--filter", "label=org.rocm-ci.stack=tiny", check=False)
 
 
 @pytest.fixture
