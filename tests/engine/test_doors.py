@@ -311,6 +311,15 @@ def noxfile(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as a terminal gives it: a script's background job hands one down that is ignored, and Nox obeys."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_nox_takes_its_verb_along(
     run: Door, noxfile: Path, silent_engine: str, number: signal.Signals
