@@ -27,11 +27,10 @@ def size(count: int | None) -> str:
         return "unknown"
     if count < 1000:
         return f"{count} B"
-    for unit, factor in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
-        number = count / factor
-        if number < 999.5 or unit == "GB":
-            return f"{number:.2f} {unit}" if unit == "GB" else f"{number:.3g} {unit}"
-    raise AssertionError("unreachable")  # pragma: no cover
+    for unit, factor in (("kB", 1e3), ("MB", 1e6)):
+        if count / factor < 999.5:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count / 1e9:.2f} GB"
 
 
 def clip(text: str, width: int) -> str:

@@ -45,6 +45,13 @@ GOALS: tuple[Goal, ...] = (
     Goal("plan-module", "latency", "`python -m ci plan`, registry 50 ms away", "", "seconds", 0.5),
     Goal("plan-invoke", "latency", "`inv plan`, registry 50 ms away", "", "seconds", 0.5),
     Goal("cold", "cold", "`python -m ci build-base`, nothing cached", "`docker buildx bake`", "ratio", 1.03),
+    Goal("kernels-cold", "kernels", "cold `hip-compile`, 6 files, 3 archs", "`hipcc` per file", "ratio", 1 / 1.8),
+    Goal("kernels-parallel", "kernels", "the same", "`hipcc -parallel-jobs` per file", "ratio", None),
+    Goal("kernels-warm", "kernels", "an unchanged file in a warm `hip-compile`", "", "seconds", 0.002),
+    Goal("index-again", "index", "index of 10,000 wheels, one of them new", "`dumb-pypi`", "ratio", 1 / 3),
+    Goal("index-first", "index", "the same, no page written yet", "`dumb-pypi`", "ratio", None),
+    Goal("index-cold", "index", "the same, every wheel read and hashed", "", "seconds", None),
+    Goal("index-add", "index", "`index --add` of one wheel to 10,000", "to 100", "ratio", 1.25),
 )
 
 
@@ -57,5 +64,6 @@ def met(goal: Goal, found: Measured) -> bool | None:
 
 
 def past(found: Mapping[str, Measured]) -> tuple[str, ...]:
-    """The keys of all goals that are missed; one that was not measured is missed."""
-    return tuple(goal.key for goal in GOALS if goal.key not in found or met(goal, found[goal.key]) is False)
+    """The keys of all goals that are missed; one that has a bound and was not measured is missed."""
+    judged = (goal for goal in GOALS if goal.bound is not None)
+    return tuple(goal.key for goal in judged if goal.key not in found or not met(goal, found[goal.key]))

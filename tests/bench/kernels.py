@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .goals import Goal, Measured
+from .goals import Measured
 from .measure import BenchError, Process, Series, in_turn, output
 
 if TYPE_CHECKING:
@@ -27,12 +27,6 @@ ARCHS = ("gfx90a", "gfx942", "gfx950")
 COLD_FILES, COLD_ROUNDS = 6, 3
 MANY, FEW, WARM_ROUNDS = 100, 1, 11
 JOBS = len(os.sched_getaffinity(0))
-
-GOALS: tuple[Goal, ...] = (
-    Goal("kernels-cold", "kernels", "cold `hip-compile`, 6 files, 3 archs", "`hipcc` per file", "ratio", 1 / 1.8),
-    Goal("kernels-parallel", "kernels", "the same", f"`hipcc -parallel-jobs={JOBS}` per file", "ratio", None),
-    Goal("kernels-warm", "kernels", "an unchanged file in a warm `hip-compile`", "", "seconds", 0.002),
-)
 
 SOURCE = """\
 #include <hip/hip_runtime.h>
@@ -53,7 +47,7 @@ extern "C" __global__ void poly{number}(const float* x, float* y, int n) {{
 
 
 def measure(bench: Bench) -> dict[str, Measured]:
-    """All goals of ``GOALS``; the second is left out where the compiler has no ``-parallel-jobs``."""
+    """The goals of this scene; the second is left out where the compiler has no ``-parallel-jobs``."""
     return cold(bench) | warm(bench)
 
 

@@ -54,7 +54,7 @@ def _row(goal: Goal, found: Measured) -> str:
 def _bound(goal: Goal) -> str:
     if goal.bound is None:
         return ""
-    return f"≤ {goal.bound:g}" if goal.kind == "ratio" else f"< {_seconds(goal.bound)}"
+    return f"≤ {goal.bound:.3g}" if goal.kind == "ratio" else f"< {_seconds(goal.bound)}"
 
 
 def _shown(series: Series) -> str:
@@ -62,4 +62,6 @@ def _shown(series: Series) -> str:
 
 
 def _seconds(value: float) -> str:
+    if 0 < value < 0.01:
+        return f"{value * 1000:.2g} ms"
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms"

@@ -114,9 +114,7 @@ def test_bad_input_stops_before_the_engine_is_touched(cli: Cli, tiny: tuple[str,
         assert refused.json["outcome"] == "config"
 
 
-def test_a_missing_copy_source_stops_before_the_engine_is_needed(
-    cli: Cli, tiny: tuple[str, ...], stack: Path
-) -> None:
+def test_a_missing_copy_source_stops_before_the_engine_is_needed(cli: Cli, tiny: tuple[str, ...], stack: Path) -> None:
     (stack.parent / "first.txt").rename(stack.parent / "frist.txt")
     refused = cli("build-ci-base", *tiny, check=2, DOCKER_HOST="unix:///nonexistent.sock")
     problem = refused.json["problems"][0]

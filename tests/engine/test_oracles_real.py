@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ci.build.progress import Progress
@@ -66,14 +66,18 @@ def progress_of(result: dict[str, Any]) -> Progress:
 steps = st.lists(COPY | RUN, max_size=4)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(steps, steps)
+@example([], ["COPY . /opt/all"])
 def test_equal_identity_means_everything_is_cached(
     cli: Cli, busy_root: str, tmp_path_factory: Any, first: list[str], second: list[str]
 ) -> None:
     assert busy_root
     folder: Path = tmp_path_factory.mktemp("generated")
     file = recipes.write(folder, dockerfile(first, second, "one"), STACK)
+    (folder / "recipe/.dockerignore").write_text("Dockerfile.tiny\n")  # COPY . would make its comments an input
+    # A Dockerfile that `COPY .` takes along is an input like any other, down to its comments: here it stays out.
+    (folder / "recipe/.dockerignore").write_text("**/*.md\nDockerfile.tiny\n")
     options = ("--stack", str(file), "--source", f"src={folder / 'src'}", "--json")
     one = cli("build-base", *options)
     remove_images("rocm-ci-test/tiny")
