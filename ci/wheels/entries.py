@@ -55,8 +55,8 @@ class Entry(NamedTuple):
             data["size"] = self.size
         if self.requires_python:
             data["requires-python"] = self.requires_python
+        # Not under the older name too (PEP 714): pip before 23.2, Debian 12's own, ends with a TypeError on it.
         data["core-metadata"] = {"sha256": self.metadata} if self.metadata else False
-        data["dist-info-metadata"] = data["core-metadata"]
         if self.yanked is not None:
             data["yanked"] = self.yanked or True
         return data

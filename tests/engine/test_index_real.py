@@ -128,6 +128,12 @@ def printed(cli: Cli, folder: Path, url: str) -> dict[str, str]:
     return {"pip": way["pip"], "uv": way["uv"]}
 
 
+def knows_core_metadata(venv: Path) -> bool:
+    """Whether its pip finds metadata in a JSON page: before 23.2 it asks for an older key, and fails on its value."""
+    major, minor = run(str(venv / "bin/python"), "-m", "pip", "--version").stdout.split()[1].split(".")[:2]
+    return (int(major), int(minor)) >= (23, 2)
+
+
 @pytest.mark.parametrize("installer", ["pip", "uv"])
 @pytest.mark.parametrize("handler", [Plain, Negotiating])
 def test_the_printed_line_installs_our_wheel(  # noqa: PLR0917 - fixtures
@@ -141,7 +147,8 @@ def test_the_printed_line_installs_our_wheel(  # noqa: PLR0917 - fixtures
     assert installed(venv) == "0.1.0+rocm.7.2"
     assert not list(venv.rglob("made_for_cuda.py"))
     assert any("/simple/rocm7.2/rocm-probe/" in path for path in asked)
-    assert any(path.endswith(".whl.metadata") for path in asked), "metadata was read without the wheel"
+    if installer == "uv" or handler is Plain or knows_core_metadata(venv):
+        assert any(path.endswith(".whl.metadata") for path in asked), "metadata was read without the wheel"
     assert any("%2B" in path for path in asked if path.endswith(".whl"))
 
 

@@ -101,7 +101,6 @@ def test_a_page_says_all_that_an_installer_wants(tmp_path: Path) -> None:
                 "size": wheel.stat().st_size,
                 "requires-python": ">=3.9,<4",
                 "core-metadata": {"sha256": said},
-                "dist-info-metadata": {"sha256": said},
                 "yanked": "wrong & <bad>",
             }
         ],
