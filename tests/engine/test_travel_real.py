@@ -41,15 +41,14 @@ def test_an_artifact_gives_the_manifest_back_and_is_listed_once(registry: str) -
 
 def test_a_published_image_has_its_manifest_beside_it(cli: Cli, tiny: tuple[str, ...], registry: str) -> None:
     pushed = cli("build-base", "--push", "--registry", registry, *tiny).tier("base")
+    name = pushed["reference"].partition("@")[0]
     oci = client(registry)
     seen = oci.head("rocm-ci-test/tiny", pushed["reference"].partition("@")[0].rpartition(":")[2])
     assert isinstance(seen, Found)
     manifest = travel.fetch(oci, "rocm-ci-test/tiny", seen.digest)
     assert manifest is not None
     assert manifest.identity == pushed["identity"]
-    packed = docker(
-        "image", "inspect", "--format", '{{index .Config.Labels "org.rocm-ci.manifest"}}', pushed["reference"]
-    )
+    packed = docker("image", "inspect", "--format", '{{index .Config.Labels "org.rocm-ci.manifest"}}', name)
     assert travel.from_label(packed) == manifest
     again = cli("explain", "base", "--against", pushed["reference"].partition("@")[0], *tiny)
     assert again.json["same"] is True
