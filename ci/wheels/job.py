@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -156,7 +157,14 @@ class _Job:
             request.source, made, objects, self.work, tools.Tools.at(self.start, request.settings, moment)
         )
         wanted = Wanted(made.archs, 0, request.options.module)
-        return self._out(made, wheel, examine(wheel, wanted, (), self.start, request.settings.environ))
+        audit = examine(wheel, wanted, (), self.start, request.settings.environ, scratch=self._scratch)
+        return self._out(made, wheel, audit)
+
+    def _scratch(self, _purpose: str) -> AbstractContextManager[Path]:
+        """A folder inside the run's own, which the ledger knows: a kill leaves nothing that reap cannot find."""
+        folder = self.work / "clean"
+        folder.mkdir()
+        return nullcontext(folder)
 
     def _objects(self) -> tuple[Path | None, str, str]:
         """The folder of code objects, what compiled them, and its ROCm."""
