@@ -84,8 +84,12 @@ class Problem:
     place: Place | None = None
 
 
-class CiError(Exception):
-    """The root of every error this package raises on purpose."""
+class CiError(BaseException):
+    """The root of every error this package raises on purpose.
+
+    No ``Exception``, so that no library's ``except Exception`` can swallow it: a signal
+    raises ``Interrupted`` wherever the program happens to be, in the middle of a parser too.
+    """
 
     outcome: ClassVar[Outcome] = Outcome.INTERNAL
 

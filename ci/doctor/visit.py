@@ -92,7 +92,7 @@ def _looked(check: Check, case: Case) -> tuple[Finding, ...]:
     return tuple(check.look(case))
 
 
-def _troubled(check: Check, error: Exception) -> Finding:
+def _troubled(check: Check, error: BaseException) -> Finding:
     """The finding of a check that ended in an error."""
     message, remedy, outcome = str(error), check.remedy, Outcome.INFRA
     if isinstance(error, CiError):

@@ -195,7 +195,7 @@ class _Job:
         ledger, warn = self.ledger, self.screen.warn
         place = workshop.in_container(compiler, wanted.project, empty, workspace=space, ledger=ledger, warn=warn)
         with place as bench:
-            command = bench.command(("--version",))
+            command = bench.command((*bench.compiler, "--version"))
             return self.start(replace(command, deadline=_PATIENCE)).stdout
 
     def _out(self, made: pack.Made, wheel: Path, found: Audit) -> Result:

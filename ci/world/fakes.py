@@ -17,7 +17,7 @@ from .engine import Endpoint, Engine, Image
 from .http import Request, Response
 from .process import Command, Finished, Lines
 
-Answer = Response | Exception | Callable[[Request], Response]
+Answer = Response | BaseException | Callable[[Request], Response]
 Script = Mapping[tuple[str, str], Answer | Sequence[Answer]]
 
 
@@ -70,7 +70,7 @@ class FakeSend:
         if callable(self._script):
             return self._script(request)
         answer = self._next(self._script, (request.method, request.url))
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer(request) if callable(answer) else answer
 
@@ -87,7 +87,7 @@ class FakeSend:
         return answers[given]
 
 
-Ending = tuple[int, str, str] | Exception
+Ending = tuple[int, str, str] | BaseException
 """How a command of the script ends: ``(code, stdout, stderr)``, or an error to raise."""
 
 
@@ -107,7 +107,7 @@ class FakeRun:
         del clock
         self.commands.append(command)
         end = self._next(command)
-        if isinstance(end, Exception):
+        if isinstance(end, BaseException):
             raise end
         code, stdout, stderr = end
         if on_line:
@@ -143,7 +143,7 @@ class FakeEngine(Engine):
     images: dict[str, Image] = field(default_factory=dict)
     containers: set[str] = field(default_factory=set)
     served: dict[str, Image] = field(default_factory=dict)
-    broken: dict[str, Exception] = field(default_factory=dict)
+    broken: dict[str, BaseException] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def _called(self, what: str, name: str) -> None:

@@ -33,24 +33,24 @@ _OWN_CAS = (("/usr/local/share/ca-certificates", "**/*.crt"), ("/etc/pki/ca-trus
 
 def gather(
     questions: Mapping[str, Callable[[], T]], seconds: float, clock: Clock | None = None
-) -> dict[str, T | Exception | None]:
+) -> dict[str, T | BaseException | None]:
     """Ask all at once; per question its answer, its error, or None where none came within ``seconds``.
 
     A question that hangs is left behind in its daemon thread, never joined: a process in
     uninterruptible sleep or a socket nobody answers must hold up neither us nor our exit.
     """
     clock = clock or SystemClock()
-    answers: queue.SimpleQueue[tuple[str, T | Exception]] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[tuple[str, T | BaseException]] = queue.SimpleQueue()
 
     def work(name: str, question: Callable[[], T]) -> None:
         try:
             answers.put((name, question()))
-        except Exception as error:  # noqa: BLE001 - carried over to the caller, who judges it
+        except BaseException as error:  # noqa: BLE001 - carried over to the caller, who judges it
             answers.put((name, error))
 
     for name, question in questions.items():
         threading.Thread(target=work, args=(name, question), name=f"ask-{name}", daemon=True).start()
-    found: dict[str, T | Exception | None] = dict.fromkeys(questions)
+    found: dict[str, T | BaseException | None] = dict.fromkeys(questions)
     end = clock.monotonic() + seconds
     for _ in questions:
         try:

@@ -62,19 +62,19 @@ class FakeEngine:
 class FakeRun:
     """Answers by the first words of the command."""
 
-    def __init__(self, table: Mapping[tuple[str, ...], tuple[int, str, str] | Exception]) -> None:
+    def __init__(self, table: Mapping[tuple[str, ...], tuple[int, str, str] | BaseException]) -> None:
         self._table = table
 
     def __call__(self, command: Command, _on_line: object = None) -> Finished:
         words = tuple(word for word in command.argv if word in WORDS)
         said = self._table[words]
-        if isinstance(said, Exception):
+        if isinstance(said, BaseException):
             raise said
         return Finished(command, *said)
 
 
 WORDS = frozenset({"git", "--version", "rev-parse", "status", "docker", "buildx", "version", "amd-smi"})
-GIT: Mapping[tuple[str, ...], tuple[int, str, str] | Exception] = {
+GIT: Mapping[tuple[str, ...], tuple[int, str, str] | BaseException] = {
     ("git", "--version"): (0, "git version 2.39.5\n", ""),
     ("git", "rev-parse"): (0, "/src\nfalse\n", ""),
     ("git", "status"): (0, "", ""),
@@ -453,7 +453,7 @@ def test_an_engine_that_hangs_is_one_failure(tmp_path: Path, never: threading.Ev
     assert (second.state, second.remedy) == ("warn", "see engine")
 
 
-def raises(error: Exception) -> Callable[[Case], tuple[Finding, ...]]:
+def raises(error: BaseException) -> Callable[[Case], tuple[Finding, ...]]:
     def look(_case: Case) -> tuple[Finding, ...]:
         raise error
 
@@ -470,7 +470,7 @@ def raises(error: Exception) -> Callable[[Case], tuple[Finding, ...]]:
         (KeyError("x"), Outcome.INTERNAL, "this is a bug of ours: report this line"),
     ],
 )
-def test_a_check_that_breaks(tmp_path: Path, error: Exception, outcome: Outcome, remedy: str) -> None:
+def test_a_check_that_breaks(tmp_path: Path, error: BaseException, outcome: Outcome, remedy: str) -> None:
     (found,) = visit.examine(case(tmp_path), [Check("x", raises(error), "ours")], 30)
     assert (found.state, found.outcome, found.remedy) == ("fail", outcome, remedy)
 
