@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, InfraError
 from . import files
+from .process import holding_signals
 
 VERSION = 1
 """Version of the ledger's files: the one before is read, a newer one is refused and left alone."""
@@ -86,9 +87,9 @@ class Ledger:
         For the end of a run: a dead engine or a full disk must not hide the error that brought us here.
         """
         try:
-            with files.disk_errors(f"cannot remove {thing.name}"):
+            with holding_signals(), files.disk_errors(f"cannot remove {thing.name}"):
                 remove()
-            self.gone(thing)
+                self.gone(thing)
         except InfraError as error:
             warn(f"{thing.kind} {thing.name} is left behind for inv reap: {error}")
 

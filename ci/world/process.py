@@ -265,6 +265,34 @@ def _libc() -> Any:
     return ctypes.CDLL(None)
 
 
+def _stopped(number: int) -> Interrupted:
+    return Interrupted(number, hint="run the same command again; finished work is kept")
+
+
+@dataclass
+class _Held:
+    """Whether signals wait for a clean-up to end, and the one that does."""
+
+    depth: int = 0
+    number: int = 0
+
+
+_held = _Held()
+
+
+@contextmanager
+def holding_signals() -> Iterator[None]:
+    """Let a clean-up end before a signal that comes in its middle is heard."""
+    _held.depth += 1
+    try:
+        yield
+    finally:
+        _held.depth -= 1
+        if _held.number and not _held.depth:
+            number, _held.number = _held.number, 0
+            raise _stopped(number)
+
+
 @contextmanager
 def listen() -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM into ``Interrupted``; more of them do not disturb the clean-up."""
@@ -273,7 +301,10 @@ def listen() -> Iterator[None]:
     def handler(number: int, _frame: FrameType | None) -> None:
         for each in numbers:
             signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(number, hint="run the same command again; finished work is kept")
+        if _held.depth:
+            _held.number = number
+            return
+        raise _stopped(number)
 
     before = [signal.signal(number, handler) for number in numbers]
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ci.errors import DeadlineError, InfraError
+from ci.errors import DeadlineError, InfraError, Interrupted
 from ci.world import process
 from ci.world.fakes import FakeClock
 from ci.world.process import Command, run
@@ -370,3 +370,18 @@ def test_it_leaves_no_open_file_behind() -> None:
         with pytest.raises(InfraError):
             run(Command(("no-such-program-here",)))
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_signal_in_a_clean_up_is_heard_when_it_is_over() -> None:
+    done: list[str] = []
+
+    def clean_up() -> None:
+        with process.listen(), process.holding_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+            done.append("cleaned up")
+
+    with pytest.raises(Interrupted) as stopped:
+        clean_up()
+    assert done == ["cleaned up"]
+    assert stopped.value.exit_code == 143
