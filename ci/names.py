@@ -17,6 +17,7 @@ TAG_VERSION = "v1"
 
 _HEX64 = r"[0-9a-f]{64}"
 _CONTENT_TAG = re.compile(rf"(?P<tier>[a-z0-9][a-z0-9-]*?)-{TAG_VERSION}-(?P<identity>{_HEX64})")
+_ARTIFACT_TAG = re.compile(rf"(?P<tier>[a-z0-9][a-z0-9-]*?)-artifact-(?P<key>{_HEX64})")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _REFERENCE = re.compile(
     rf"(?:(?P<host>localhost(?::\d+)?|\[[0-9A-Fa-f:]+\](?::\d+)?|{_LABEL}(?:\.{_LABEL})+(?::\d+)?|{_LABEL}:\d+)/)?"
@@ -42,6 +43,43 @@ class ContentTag:
         """The content tag in ``text``, or None for any other tag."""
         match = _CONTENT_TAG.fullmatch(text)
         return cls(match["tier"], match["identity"]) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactTag:
+    """The tag of an image made out of its parent and an artifact bundle: ``test-artifact-<64 hex>``.
+
+    ``key`` is the SHA-256 of what it was made from, the parent's digest and the bundle's manifest.
+    """
+
+    tier: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.tier}-artifact-{self.key}"
+
+    @classmethod
+    def parse(cls, text: str) -> ArtifactTag | None:
+        """The artifact tag in ``text``, or None for any other tag."""
+        match = _ARTIFACT_TAG.fullmatch(text)
+        return cls(match["tier"], match["key"]) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class BundleName:
+    """The file name of an artifact bundle: ``test-v1-<identity of the tier>.tar``."""
+
+    tier: str
+    identity: str
+
+    def __str__(self) -> str:
+        return f"{ContentTag(self.tier, self.identity)}.tar"
+
+    @classmethod
+    def parse(cls, text: str) -> BundleName | None:
+        """The bundle name in ``text``, or None for any other file."""
+        tag = ContentTag.parse(text.removesuffix(".tar")) if text.endswith(".tar") else None
+        return cls(tag.tier, tag.identity) if tag else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,3 +236,8 @@ def run_id(start: datetime, salt: str) -> str:
 def build_tag(run: str, tier: str) -> str:
     """The tag an image carries while it is built and verified, before it has earned its content tag."""
     return f"building-{tier}-{run}".lower()
+
+
+def container_name(run: str, step: str) -> str:
+    """The container of one step of a run; ``step`` names its shard and try as well."""
+    return f"rocm-ci-{run}-{step}".lower()

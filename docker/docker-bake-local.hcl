@@ -96,3 +96,12 @@ target "test" {
     CI_BASE_IMAGE = CI_BASE_IMAGE
   }
 }
+
+# The files that make test out of ci-base, in ./dist/test. They stand in for that stage with
+# --set test.contexts.test_artifact=dist/test
+target "test-artifact" {
+  inherits = ["test"]
+  target   = "test_artifact"
+  tags     = []
+  output   = ["type=local,dest=dist/test"]
+}

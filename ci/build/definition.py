@@ -13,6 +13,11 @@ LABEL = "org.rocm-ci."
 CA_FILE = "ca.pem"
 """The CA bundle is public, and too large for an environment variable: a file beside the definition."""
 
+FILES = "artifact/files"
+"""The folder, beside the definition, that the files of a stage go to."""
+
+_NOTHING: Mapping[str, str] = {}
+
 
 def define(
     inputs: Inputs,
@@ -23,24 +28,29 @@ def define(
     parents: Mapping[str, str],
     secrets: Iterable[str],
     cache: Mapping[str, tuple[str, ...]],
+    stage: str = "",
+    given: Mapping[str, str] = _NOTHING,
 ) -> dict[str, Any]:
     """The bake file of one tier; paths are relative to the folder it is saved in.
 
     ``name`` is the image it exports to the engine, ``parents`` maps parent arguments to pinned
     references, ``secrets`` are ids of ``secret_environment``, ``cache`` has ``from`` and ``to``.
+    With ``stage`` the files of that stage go to ``FILES`` instead; ``given`` maps a stage to the folder that
+    stands in for it, since to BuildKit a named context comes before a stage of its name.
     """
+    contexts = {context: f"context/{context}" for context in inputs.selected if context != RECIPE}
     target = {
         "context": f"context/{RECIPE}",
         "dockerfile": "../../Dockerfile",
-        "target": inputs.tier.target,
+        "target": stage or inputs.tier.target,
         "platforms": [platform],
         "args": {**dict(inputs.args), **parents},
         "labels": dict(labels),
-        "contexts": {context: f"context/{context}" for context in inputs.selected if context != RECIPE},
+        "contexts": {**contexts, **given},
         "secret": [_secret(identifier) for identifier in secrets],
         "cache-from": list(cache.get("from", ())),
         "cache-to": list(cache.get("to", ())),
-        "output": [f"type=image,name={name}"],
+        "output": [f"type=local,dest={FILES}" if stage else f"type=image,name={name}"],
     }
     return {"target": {inputs.tier.name: _literal({key: value for key, value in target.items() if value})}}
 

@@ -130,6 +130,21 @@ def _inputs(
         yield from map(Input, repeat("file"), paths, contents)
 
 
+def _artifact_problems(tier: Tier, model: dockerfile.Dockerfile, reached: dockerfile.Reach) -> Iterator[Problem]:
+    """What would let the files of the artifact stage be something else than what makes the tier out of its parents."""
+    if not tier.artifact:
+        return
+    stage = model.stage(tier.artifact)
+    if stage is None or stage.id not in reached.stages or stage.id == reached.target:
+        hint = f"write RUN --mount=type=bind,from={tier.artifact} or COPY --from={tier.artifact} in stage {tier.target}"
+        message = f"tier {tier.name}: its target {tier.target} takes nothing from an artifact stage {tier.artifact}"
+        yield Problem("unused-artifact", message, hint, place=tier.place)
+    elif stage.base != "scratch":
+        hint = f"write FROM scratch AS {tier.artifact} and COPY --from the stage that makes the files"
+        place = Place(tier.dockerfile, stage.line)
+        yield Problem("artifact-not-scratch", f"stage {tier.artifact} holds more than the files", hint, place=place)
+
+
 def _problems(
     stack: Stack,
     tier: Tier,
@@ -155,6 +170,7 @@ def _problems(
             hint = "pin a git source to its 40-digit commit (#...), a download with ADD --checksum=sha256:..."
             place = Place(tier.dockerfile, remote.line)
             yield Problem("unpinned-remote", f"{remote.url} can move", hint, place=place)
+    yield from _artifact_problems(tier, model, reached)
     if model.syntax and "@sha256:" not in model.syntax:
         hint = "remove the # syntax= line or pin it by digest"
         yield Problem("unpinned-syntax", f"frontend {model.syntax} can move", hint, place=Place(tier.dockerfile, 1))

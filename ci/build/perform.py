@@ -6,28 +6,24 @@ content tag; a kill at any moment leaves nothing under a tag that has not been v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ..errors import CiError, ContractError, FailedError, InfraError, Outcome
+from ..errors import CiError, ContractError, InfraError, Outcome
 from ..names import Reference, build_tag
-from ..world import files
 from ..world.ledger import Ledger
 from ..world.locks import exclusive
 from . import roots
-from .definition import LABEL
-from .inputs import RECIPE
 from .lookup import IDENTITY, Absent, Answer, Found, Unclear, in_engine, in_registry, verify_remote
 from .plan import Plan, TierPlan
 from .workspace import Workspace
 
 if TYPE_CHECKING:  # what only a build needs is imported by the build: a reuse must not wait for it
-    from pathlib import Path
-
-    from ..world import buildx
     from .progress import Failure, Progress, StageTime
+
+_NOTHING: Mapping[str, str] = {}
 
 
 class Shown(Protocol):
@@ -89,16 +85,21 @@ class Performance:
 
     def run(self, goals: tuple[str, ...]) -> Plan:
         """Bring every goal into being; raises at the first tier that cannot be, results kept."""
-        plan = self.workspace.plan(goals)
-        if plan.missing_roots:
-            for name in plan.missing_roots:
-                self._get_root(name)
-            plan = self.workspace.plan(goals)
+        plan = self.prepare(goals)
         for tier in plan.tiers:
             self._settle(tier)
         if any(result.decision != "reuse" for result in self.results):
             self.workspace.remember()
         return plan
+
+    def prepare(self, goals: tuple[str, ...]) -> Plan:
+        """The plan, with the roots here that it needs: without them it has no identities."""
+        plan = self.workspace.plan(goals)
+        if not plan.missing_roots:
+            return plan
+        for name in plan.missing_roots:
+            self._get_root(name)
+        return self.workspace.plan(goals)
 
     def _get_root(self, name: str) -> None:
         work = self.workspace
@@ -158,29 +159,52 @@ class Performance:
             self._attach(tier)
 
     def _build(self, tier: TierPlan) -> None:
-        result = TierResult(tier.name, "build", tier.reasons, identity=tier.identity)
-        self.results.append(result)
-        begun = self.workspace.clock.monotonic()
-        try:
+        with self.building(tier) as result:
             self._bake(tier, result)
             if tier.inputs.manifest:
                 self.workspace.records.save(self.workspace.stack.name, tier.name, tier.inputs.manifest)
             if self.push:
                 self._publish(tier, result)
+
+    def build_from(self, tier: TierPlan, given: Mapping[str, str], labels: Mapping[str, str]) -> None:
+        """Build a tier in which folders stand in for stages (see ``bake.Order``), as ``tier.tag`` of this engine.
+
+        It is not published and not remembered as the last build: its identity says what it is made from, and
+        nobody here saw that the folders are what those stages would have made.
+        """
+        with self.building(tier) as result:
+            self._bake(tier, result, given, labels)
+
+    @contextmanager
+    def building(self, tier: TierPlan) -> Iterator[TierResult]:
+        """The row of a tier that is built, with how it ended and how long that took."""
+        result = TierResult(tier.name, "build", tier.reasons, identity=tier.identity)
+        self.results.append(result)
+        begun = self.workspace.clock.monotonic()
+        try:
+            yield result
         except CiError as error:
             result.outcome = error.outcome
             raise
         finally:
             result.seconds = self.workspace.clock.monotonic() - begun
 
-    def _bake(self, tier: TierPlan, result: TierResult) -> None:
+    def _bake(
+        self,
+        tier: TierPlan,
+        result: TierResult,
+        given: Mapping[str, str] = _NOTHING,
+        labels: Mapping[str, str] = _NOTHING,
+    ) -> None:
         """Build under the run's own name, verify, then give the content tag."""
+        from .bake import Order, bake, build_error
+
         work = self.workspace
-        folder = self.ledger.folder / tier.name
         name = f"{work.stack.repository}:{build_tag(self.ledger.folder.name, tier.name)}"
+        order = Order(tier, self.pinned(tier), name, given=given, labels=labels, push=self.push)
         image_thing = self.ledger.will_make("image", name)
         try:
-            progress, baked = self._run_buildx(tier, folder, name)
+            progress, baked = bake(work, self.ledger.folder / tier.name, self.screen, order)
             result.stages, result.warnings = progress.stages, progress.warnings
             result.cache = progress.cache_export
             if not baked.finished.ok:
@@ -194,68 +218,9 @@ class Performance:
         finally:
             self.ledger.clear(image_thing, lambda: work.engine.untag(name), self.screen.warn)
 
-    def _run_buildx(self, tier: TierPlan, folder: Path, name: str) -> tuple[Progress, buildx.Baked]:
-        from ..world import buildx
-        from . import context, definition, host
-        from .progress import Progress
-
-        work = self.workspace
-        trees = {context_name: work.trees[context_name].root for context_name in tier.inputs.selected}
-        context.materialise(folder / "context", tier.inputs.selected, trees)
-        (folder / "context" / RECIPE).mkdir(parents=True, exist_ok=True)
-        files.write_whole(folder / "Dockerfile", tier.inputs.text.encode())
-        progress = Progress()
-        with (
-            host.network(work.settings, self._wanted_secrets(tier), work.engine.gateway) as network,
-            self.screen.build(tier.name, progress) as shown,
-        ):
-            for notice in network.notices:
-                self.screen.say(notice)
-            env = buildx.environment(work.settings, work.engine.at) | definition.secret_environment(network.secrets)
-            files.write_whole(folder / definition.CA_FILE, network.secrets.get("ca", "").encode())
-            files.write_json(folder / "bake.json", self._definition(tier, name, tuple(network.secrets)))
-            with files.disk_errors(f"cannot write {folder / 'progress.jsonl'}"):
-                log = files.LineLog(folder / "progress.jsonl")
-
-            def on_line(_stream: str, line: str) -> None:
-                log.add(line)
-                shown.feed(line)
-
-            with log:
-                baked = buildx.bake(
-                    folder,
-                    tier.name,
-                    builder=buildx.builder(work.settings, work.engine.at),
-                    env=env,
-                    on_line=on_line,
-                )
-        return progress, baked
-
-    def _wanted_secrets(self, tier: TierPlan) -> frozenset[str]:
-        from . import host
-
-        inputs = tier.inputs.manifest.inputs if tier.inputs.manifest else ()
-        return host.mounted(item.value for item in inputs if item.kind == "instruction")
-
-    def _definition(self, tier: TierPlan, name: str, secrets: tuple[str, ...]) -> dict[str, Any]:
-        from . import definition
-
-        work = self.workspace
-        cache: dict[str, tuple[str, ...]] = {}
-        if work.place and tier.decision != "unknown":  # BuildKit would wait for a silent registry without end
-            ref = f"{work.place.repository(work.stack.repository + '/cache')}:{tier.name}"
-            cache["from"] = (f"type=registry,ref={ref}",)
-            if self.push:
-                cache["to"] = (f"type=registry,ref={ref},mode=max,ignore-error=true",)
-        return definition.define(
-            tier.inputs,
-            platform=work.stack.platform,
-            name=name,
-            labels=self._labels(tier),
-            parents={parent.argument: self._pinned(parent.reference, parent.name) for parent in tier.inputs.parents},
-            secrets=secrets,
-            cache=cache,
-        )
+    def pinned(self, tier: TierPlan) -> Mapping[str, str]:
+        """The tier's parents by digest, by the argument that names them."""
+        return {parent.argument: self._pinned(parent.reference, parent.name) for parent in tier.inputs.parents}
 
     def _pinned(self, reference: str, name: str) -> str:
         """The parent by digest: the one this run settled, or the root the engine has."""
@@ -266,15 +231,6 @@ class Performance:
         if image is None:
             raise InfraError("no-parent", f"{reference} vanished from the engine", hint="run the same command again")
         return f"{reference}@{image.id}"
-
-    def _labels(self, tier: TierPlan) -> Mapping[str, str]:
-        """Equal inputs, equal labels: no commit, time or run is among them."""
-        from . import travel
-
-        labels = {IDENTITY: tier.identity, LABEL + "stack": self.workspace.stack.name, LABEL + "tier": tier.name}
-        if tier.inputs.manifest and (packed := travel.label(tier.inputs.manifest)):
-            labels[LABEL + "manifest"] = packed
-        return labels
 
     def _verify(self, tier: TierPlan, name: str, metadata: Mapping[str, object]) -> str:
         """Look again: the image the engine has is the one BuildKit says it made, of this identity."""
@@ -360,40 +316,3 @@ class Performance:
         if ours and not ours.tags:  # the image that lost its name to theirs
             self.workspace.engine.untag(result.digest)
         result.decision, result.digest = "adopt", found.digest
-
-
-_WORLD = (
-    "failed to do request", "dial tcp", "connection refused", "connection reset", "i/o timeout", "TLS handshake",
-    "unexpected EOF", "error reading from server", "transport is closing", "no space left on device",
-    "Cannot connect to the Docker daemon", "failed to resolve source metadata", "session healthcheck failed",
-    "closing transport", "graceful_stop", "server is shutting down",
-)  # fmt: skip
-"""What BuildKit says when the world is at fault; it has no codes for it. A step that ran and failed never counts."""
-
-
-def build_error(tier: TierPlan, code: int, failure: Failure | None, tail: str) -> CiError:
-    """The error of a failed bake: ``failed`` for a RUN of the product, ``infra`` for the world."""
-    if failure is None:
-        hint = "the engine went away or was told to stop; run inv doctor, then the same command again"
-        return InfraError(
-            "build-broke-off", f"{tier.name}: buildx ended with {code} and no reason", context=tail, hint=hint
-        )
-    where = failure.step or failure.stage or tier.name
-    context_text = "\n".join(failure.tail[-20:])
-    if failure.kind == "disk":
-        hint = "free space: docker system df, inv reap, docker builder prune"
-        return InfraError("disk", f"{tier.name}: the disk is full at {where}", context=context_text, hint=hint)
-    if failure.kind == "oom":
-        hint = "probably out of memory: set MAX_JOBS lower and run the same command again"
-        return InfraError("killed", f"{tier.name}: {where} was killed", context=context_text, hint=hint)
-    if failure.exit_code is not None and failure.stage not in tier.inputs.tier.fetch:
-        hint = f"see the last lines above; the whole log is {tier.name}/progress.jsonl in the run folder"
-        return FailedError(
-            "run-failed", f"{tier.name}: {where} ended with {failure.exit_code}", context=context_text, hint=hint
-        )
-    message = f"{tier.name}: {where}: {failure.message}"
-    if failure.exit_code is not None or any(mark in failure.message + tail for mark in _WORLD):
-        hint = "a retry may help; inv doctor tells what is wrong with engine, registry and network"
-        return InfraError("build-world", message, context=context_text, hint=hint)
-    hint = f"fix {tier.inputs.tier.dockerfile}, then run the same command again"
-    return FailedError("build-failed", message, context=context_text, hint=hint)

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from ..world import files
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+_TIME = 315532800
+"""1980-01-01: the time of all that is unpacked, so that no image depends on when that was."""
+
 _MOST_MANIFEST = 64 << 20
 _BLOCK = 1 << 20
 _HINT = "fetch it again; if it stays so, build it again: nothing was unpacked"
@@ -29,11 +33,22 @@ _HINT = "fetch it again; if it stays so, build it again: nothing was unpacked"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file of a bundle."""
+    """A file of a bundle; of its mode only counts whether it can be executed."""
 
     path: str
     size: int
     sha256: str
+    executable: bool = False
+
+    @property
+    def mode(self) -> int:
+        """The permissions it is packed and unpacked with."""
+        return 0o755 if self.executable else 0o644
+
+    def row(self) -> dict[str, str | int]:
+        """The file as a manifest names it."""
+        row: dict[str, str | int] = {"path": self.path, "size": self.size, "sha256": self.sha256}
+        return {**row, "executable": True} if self.executable else row
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +69,7 @@ class Manifest:
             "base": self.base,
             "archs": list(self.archs),
             "versions": dict(sorted(self.versions.items())),
-            "files": [{"path": each.path, "size": each.size, "sha256": each.sha256} for each in self.members],
+            "files": [each.row() for each in self.members],
         }
         return (json.dumps(document, indent=1, ensure_ascii=True) + "\n").encode()
 
@@ -66,7 +81,8 @@ class Manifest:
             schema = document["schema"]
             if schema == SCHEMA:
                 rows = tuple(
-                    Member(str(row["path"]), int(row["size"]), str(row["sha256"])) for row in document["files"]
+                    Member(str(row["path"]), int(row["size"]), str(row["sha256"]), bool(row.get("executable")))
+                    for row in document["files"]
                 )
                 archs = tuple(map(str, document["archs"]))
                 return cls(str(document["commit"]), str(document["base"]), archs, dict(document["versions"]), rows)
@@ -84,7 +100,7 @@ def make(target: Path, paths: Mapping[str, Path], manifest: Manifest) -> Manifes
     for name in paths:
         if not _safe(name) or name == MANIFEST:
             raise ConfigError("bad-member", f"{name!r} cannot be a name in a bundle")
-    members = tuple(Member(name, paths[name].stat().st_size, _digest(paths[name])) for name in sorted(paths))
+    members = tuple(_member(name, paths[name]) for name in sorted(paths))
     full = Manifest(manifest.commit, manifest.base, manifest.archs, manifest.versions, members)
     new = target.with_name(
         f".new-{target.name}"
@@ -94,10 +110,10 @@ def make(target: Path, paths: Mapping[str, Path], manifest: Manifest) -> Manifes
         try:
             with tarfile.open(new, "w", format=tarfile.PAX_FORMAT) as archive:
                 data = full.encode()
-                archive.addfile(_header(MANIFEST, len(data)), io.BytesIO(data))
+                archive.addfile(_header(MANIFEST, len(data), 0o644), io.BytesIO(data))
                 for member in members:
                     with paths[member.path].open("rb") as stream:
-                        archive.addfile(_header(member.path, member.size), stream)
+                        archive.addfile(_header(member.path, member.size, member.mode), stream)
             _proven(new, full)
             new.replace(target)
         finally:
@@ -115,7 +131,10 @@ def verify(path: Path, *, commit: str = "", base: str = "") -> Manifest:
 
 
 def unpack(path: Path, into: Path, *, commit: str = "", base: str = "") -> Manifest:
-    """Unpack the bundle into the new folder ``into``, which appears when everything in it was checked."""
+    """Unpack the bundle into the new folder ``into``, which appears when everything in it was checked.
+
+    Modes and times are the same whoever unpacks it, and when.
+    """
     if into.exists():
         raise ConfigError("folder-exists", f"{into} is there already", hint="name a new folder, or remove it")
     staging = into.with_name(f".new-{into.name}")
@@ -125,10 +144,20 @@ def unpack(path: Path, into: Path, *, commit: str = "", base: str = "") -> Manif
         try:
             with _opened(path) as archive:
                 manifest = _checked(archive, path, commit, base, staging)
+            _settle(staging, manifest)
             staging.rename(into)
         finally:
             files.remove(staging)
     return manifest
+
+
+def _settle(folder: Path, manifest: Manifest) -> None:
+    for member in manifest.members:
+        (folder / member.path).chmod(member.mode)
+        os.utime(folder / member.path, (_TIME, _TIME))
+    for inner, _folders, _files in os.walk(folder, topdown=False):
+        Path(inner).chmod(0o755)
+        os.utime(inner, (_TIME, _TIME))
 
 
 def digest(path: Path) -> str:
@@ -227,10 +256,15 @@ def _safe(name: str) -> bool:
     )
 
 
-def _header(name: str, size: int) -> tarfile.TarInfo:
+def _member(name: str, path: Path) -> Member:
+    status = path.stat()
+    return Member(name, status.st_size, _digest(path), bool(status.st_mode & stat.S_IXUSR))
+
+
+def _header(name: str, size: int, mode: int) -> tarfile.TarInfo:
     """A header that says nothing about who packed it, or when."""
     header = tarfile.TarInfo(name)
-    header.size, header.mode, header.mtime = size, 0o644, 0
+    header.size, header.mode, header.mtime = size, mode, 0
     header.uid = header.gid = 0
     header.uname = header.gname = ""
     return header

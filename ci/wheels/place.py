@@ -19,7 +19,7 @@ def opened(text: str) -> Store:
         return Bucket.at(text)
     if "://" in text:
         hint = "give a folder, or s3://BUCKET/PREFIX"
-        raise ConfigError("unknown-place", f"wheels cannot be indexed in {text!r}", hint=hint)
+        raise ConfigError("unknown-place", f"{text!r} is neither a folder nor a bucket", hint=hint)
     return Folder(Path(text))
 
 

@@ -170,3 +170,47 @@ def wait_until_it_answers(url: str, seconds: float = 30.0) -> None:
             if time.monotonic() > end:
                 pytest.fail(f"nothing answers at {url}")
             time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """An S3 server of our own: moto_server, which honours conditional puts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = str(Path(sys.executable).with_name("moto_server"))
+    words = [program, "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_until_it_answers(url)
+            yield url
+        finally:
+            server.terminate()
+
+
+@pytest.fixture
+def access(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The variables that lead there."""
+    variables = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ALLOW_HTTP": "true",
+        "no_proxy": "127.0.0.1",
+        "NO_PROXY": "127.0.0.1",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return variables
+
+
+@pytest.fixture
+def bucket(endpoint: str, access: Mapping[str, str], tmp_path: Path) -> str:
+    """An empty bucket, and the prefix to use in it."""
+    assert access
+    name = f"wheels-{tmp_path.name.replace('_', '-')}".lower()[:60].strip("-")
+    request = urllib.request.Request(f"{endpoint}/{name}", method="PUT")
+    urllib.request.urlopen(request).read()
+    return f"s3://{name}/rocm/stable"

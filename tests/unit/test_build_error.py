@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ci.build.bake import build_error
 from ci.build.inputs import Inputs
-from ci.build.perform import build_error
 from ci.build.plan import TierPlan
 from ci.build.progress import Failure
 from ci.errors import CiError, FailedError, InfraError, Place

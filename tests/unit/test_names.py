@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ci.errors import ConfigError
-from ci.names import ContentTag, Place, Reference, build_tag, run_id
+from ci.names import ArtifactTag, BundleName, ContentTag, Place, Reference, build_tag, run_id
 
 HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
 TIER = st.from_regex(r"[a-z0-9]+(-[a-z0-9]+){0,4}", fullmatch=True).filter(lambda name: len(name) <= 50)
@@ -31,6 +31,23 @@ DIGEST = HEX.map("sha256:".__add__)
 
 DOCKER_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 """distribution/reference, ``tag``."""
+
+
+@given(TIER, HEX)
+def test_artifact_tags_round_trip_and_are_no_content_tags(tier: str, key: str) -> None:
+    tag = ArtifactTag(tier, key)
+    assert ArtifactTag.parse(str(tag)) == tag
+    assert DOCKER_TAG.fullmatch(str(tag))
+    assert ContentTag.parse(str(tag)) is None
+    assert ArtifactTag.parse(str(ContentTag(tier, key))) is None
+
+
+@given(TIER, HEX)
+def test_bundle_names_round_trip(tier: str, identity: str) -> None:
+    name = BundleName(tier, identity)
+    assert BundleName.parse(str(name)) == name
+    assert BundleName.parse(str(ContentTag(tier, identity))) is None
+    assert BundleName.parse(f"{ArtifactTag(tier, identity)}.tar") is None
 
 
 @given(TIER, HEX)

@@ -58,8 +58,27 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
         bundle.unpack(target, out)
 
 
-@given(st.lists(st.tuples(st.text(max_size=20), st.integers(0), st.text(max_size=8)), max_size=5))
-def test_a_manifest_round_trips(rows: list[tuple[str, int, str]]) -> None:
+def test_what_can_be_executed_stays_so_and_nothing_else_of_modes_and_times(tmp_path: Path) -> None:
+    paths = inputs(tmp_path / "in")
+    paths["tests/deep/a"].chmod(0o775)
+    before = os.umask(0o077)
+    try:
+        bundle.make(tmp_path / "x.tar", paths, FACTS)
+        manifest = bundle.unpack(tmp_path / "x.tar", tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert [member.executable for member in manifest.members] == [True, False]
+    modes = {path.relative_to(tmp_path).as_posix(): path.stat() for path in (tmp_path / "out").rglob("*")}
+    assert {name: status.st_mode & 0o7777 for name, status in modes.items()} == {
+        "out/tests": 0o755, "out/tests/deep": 0o755, "out/tests/deep/a": 0o755,
+        "out/wheels": 0o755, "out/wheels/b.whl": 0o644,
+    }  # fmt: skip
+    assert (tmp_path / "out").stat().st_mode & 0o7777 == 0o755
+    assert len({status.st_mtime for status in modes.values()}) == 1
+
+
+@given(st.lists(st.tuples(st.text(max_size=20), st.integers(0), st.text(max_size=8), st.booleans()), max_size=5))
+def test_a_manifest_round_trips(rows: list[tuple[str, int, str, bool]]) -> None:
     manifest = Manifest("c", "", ("gfx942",), {"rocm": "7.2"}, tuple(Member(*row) for row in rows))
     assert Manifest.decode(manifest.encode(), "here") == manifest
 
