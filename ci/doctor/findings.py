@@ -11,11 +11,12 @@ from ..errors import Outcome, Problem
 from ..recipe.stack import Stack
 from ..report.units import size
 from ..settings import Settings
-from ..world import host, probes
+from ..world import host
 from ..world.clock import Clock
 from ..world.engine import Engine
 from ..world.http import Send
 from ..world.process import Run
+from ..world.sysfs import Devices
 
 State = Literal["fail", "warn", "ok"]
 STATES: tuple[State, ...] = ("fail", "warn", "ok")
@@ -43,7 +44,7 @@ class Case:
     start: Run
     send: Send
     clock: Clock
-    gpus: Callable[[], probes.Gpus]
+    gpus: Callable[[], Devices]
 
     @property
     def state(self) -> Path:

@@ -1,4 +1,4 @@
-"""Checks of the host around the build: settings, state folder, abandoned runs, network, clock, git, GPUs."""
+"""Checks of the host around the build: settings, state folder, abandoned runs, network, clock, git, GPUs, leases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..recipe import stack as stacks
 from ..recipe.stack import Stack
 from ..report.units import counted
 from ..settings import Settings
-from ..world import host, ledger, probes
+from ..world import dirty, gpus, host, leases, ledger, probes, smi
 from .findings import Case, Finding, mistakes, space
 
 _STATE_GB = 2
@@ -130,28 +130,42 @@ def look_at_git(case: Case) -> Iterator[Finding]:
 
 def look_at_gpus(case: Case) -> Iterator[Finding]:
     """AMD device files, and whether this user may open them. Needs no root."""
-    seen = case.gpus()
-    if not (seen.kfd or seen.render):
+    kfd, render = case.gpus()
+    if not (kfd or render):
         yield Finding("gpus", "ok", "no GPU: suites run on CPU")
         return
-    if not (seen.kfd and seen.render):
-        lacks = "render node" if seen.kfd else "/dev/kfd"
-        remedy = "load the driver (modprobe amdgpu); in a container add --device /dev/kfd --device /dev/dri"
-        yield Finding("gpus", "warn", f"AMD's driver is here but no {lacks}: suites run on CPU", remedy)
-        return
-    gids = sorted({device.gid for device in (seen.kfd, *seen.render)})
-    group = ", ".join(map(str, gids))
-    for device in (seen.kfd, *seen.render):
-        if device.trouble:
-            remedy = f"join the group with id {device.gid} (usermod -aG), or in a container --group-add {device.gid}"
-            yield Finding("gpus", "warn", f"{device.path} does not open: {device.trouble}", remedy)
-    yield Finding("gpus", "ok", f"{counted(len(seen.render), 'render node')}, group {group}")
+    for problem in gpus.access(kfd, render, case.settings):
+        yield Finding("gpus", "warn", problem.message, problem.hint)
+    group = ", ".join(map(str, sorted({device.gid for device in (kfd, *render) if device})))
+    yield Finding("gpus", "ok", f"{counted(len(render), 'render node')}, group {group}")
 
 
 def look_at_amd_smi(case: Case) -> Iterator[Finding]:
     """Whether the driver answers questions, where there is a GPU and the program to ask."""
     if not case.gpus().render:
         return
-    count = probes.amd_smi(case.start)
+    count = smi.count(case.start)
     if count is not None:
         yield Finding("amd-smi", "ok" if count else "warn", f"lists {counted(count, 'GPU')}")
+
+
+def look_at_leases(case: Case) -> Iterator[Finding]:
+    """Who uses GPUs of this host, and which of them are dirty."""
+    try:
+        held = tuple(lease for lease in leases.held(case.state) if lease.gpus)
+    except ConfigError as error:  # of a newer version: its own business
+        yield Finding("leases", "warn", error.problems[0].message, error.problems[0].hint)
+        return
+    for mark in dirty.marks(case.state):
+        yield Finding("leases", "warn", str(mark), dirty.REMEDY)
+    now = case.clock.now()
+    for lease in held:
+        message = f"{lease} holds {', '.join(lease.gpus)} until {lease.until:%H:%M}Z"
+        if lease.left:
+            yield Finding("leases", "warn", message, "inv reap --plan, then inv reap")
+        elif lease.overdue(now):
+            yield Finding("leases", "warn", f"{message}, overdue", f"see whether process {lease.pid} still works")
+        else:
+            yield Finding("leases", "ok", message)
+    if not held:
+        yield Finding("leases", "ok", "no GPU is leased")

@@ -16,7 +16,7 @@ from ..build.vertex import printable
 from ..errors import CiError, Outcome, worst
 from ..report.units import counted
 from ..settings import Settings
-from ..world import probes
+from ..world import probes, sysfs
 from ..world.clock import SystemClock
 from ..world.engine import Engine, endpoint
 from ..world.http import send
@@ -49,6 +49,7 @@ CHECKS: tuple[Check, ...] = (
     Check("git", surroundings.look_at_git, _GIT, fatal=False),
     Check("gpus", surroundings.look_at_gpus, _DRIVER, fatal=False),
     Check("amd-smi", surroundings.look_at_amd_smi, _DRIVER, fatal=False),
+    Check("leases", surroundings.look_at_leases, _MOUNT, fatal=False),
 )
 
 
@@ -63,7 +64,7 @@ def answer(settings: Settings) -> Answer:
         probes.ask,
         send,
         SystemClock(),
-        probes.gpus,
+        sysfs.devices,
     )
     return render((*about_stack, *examine(case, CHECKS)))
 

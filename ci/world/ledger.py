@@ -1,13 +1,15 @@
 """The ledger: what a run makes, written down before it is made, so that a crash leaves nothing unknown.
 
 One folder per run below ``<state>/runs``, owned by the user who runs it.  ``owner.json``
-names the process; ``ledger.jsonl`` has one line per thing.  A run whose process is gone
-is over, whatever its last line says.
+names the process, which keeps it locked; ``ledger.jsonl`` has one line per thing.  A run
+whose process is gone is over, whatever its last line says.  The lock tells that across
+containers that share the folder, where a process number tells nothing.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +17,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ..errors import ConfigError, InfraError
 from . import files
+from .locks import locked
 from .process import holding_signals
 
 VERSION = 1
@@ -43,12 +47,12 @@ class Owner:
     @classmethod
     def me(cls) -> Owner:
         """This process."""
-        return cls(os.getpid(), _start_time(os.getpid()), _boot_id())
+        return cls(os.getpid(), _start_time(os.getpid()), boot_id())
 
     @property
     def alive(self) -> bool:
         """Whether that very process still runs."""
-        return self.boot == _boot_id() and self.started == _start_time(self.pid) != 0
+        return self.boot == boot_id() and self.started == _start_time(self.pid) != 0
 
 
 class Ledger:
@@ -56,6 +60,7 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock = -1
 
     @classmethod
     def begin(cls, state: Path, run: str, verb: str) -> Ledger:
@@ -66,10 +71,13 @@ class Ledger:
                 runs.mkdir(parents=True, exist_ok=True)
                 runs.chmod(0o1777)
             (runs / run).mkdir(mode=0o755)
-        owner = runs / run / "owner.json"
-        files.write_json(owner, {"version": VERSION, "verb": verb, **asdict(Owner.me())})
+        ledger = cls(runs / run)
+        owner = ledger._owner_file
+        files.write_json(owner, {"version": VERSION, "verb": verb, "locked": True, **asdict(Owner.me())})
         owner.chmod(0o644)  # other users' reap has to see that this run lives
-        return cls(runs / run)
+        ledger._lock = os.open(owner, os.O_RDONLY)  # kept open, and so locked, until the end
+        fcntl.flock(ledger._lock, fcntl.LOCK_EX)
+        return ledger
 
     def will_make(self, kind: str, name: str) -> Thing:
         """Write down a thing before it is made."""
@@ -101,7 +109,10 @@ class Ledger:
     def end(self) -> None:
         """Close the run; what is still open stays visible to ``reap``."""
         with suppress(OSError):  # it only tells that the run is alive, which its process does as well
-            (self.folder / "owner.json").unlink()
+            self._owner_file.unlink()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _append(self, record: Mapping[str, object]) -> None:
         """Add one line, whole or not at all: half a line would swallow the next one."""
@@ -136,11 +147,32 @@ class Ledger:
     @property
     def owner(self) -> Owner | None:
         """The process that runs it; None once the run has ended in order."""
-        data = files.read_json(self.folder / "owner.json")
-        if data is None:
-            return None
-        self._refuse_newer(data.get("version", 0))
-        return Owner(data["pid"], data["started"], data["boot"])
+        data = self._owner()
+        return None if data is None else Owner(data["pid"], data["started"], data["boot"])
+
+    @property
+    def alive(self) -> bool:
+        """Whether its run still works, in whatever container of this host."""
+        data = self._owner()
+        if data is None or not data.get("locked"):  # a run of the version before did not lock it
+            return data is not None and Owner(data["pid"], data["started"], data["boot"]).alive
+        with suppress(FileNotFoundError):  # it has just ended
+            handle = os.open(self._owner_file, os.O_RDONLY)
+            try:
+                return locked(handle)
+            finally:
+                os.close(handle)
+        return False
+
+    def _owner(self) -> Any:
+        data = files.read_json(self._owner_file)
+        if data is not None:
+            self._refuse_newer(data.get("version", 0))
+        return data
+
+    @property
+    def _owner_file(self) -> Path:
+        return self.folder / "owner.json"
 
     def _refuse_newer(self, version: int) -> None:
         if version > VERSION:
@@ -170,8 +202,7 @@ def abandoned(state: Path) -> Iterator[Ledger]:
     for folder in sorted((state / "runs").glob("*")):
         ledger = Ledger(folder)
         with suppress(PermissionError):  # another user's, under a strict umask: theirs to reap, or root's
-            owner = ledger.owner
-            if (owner is None or not owner.alive) and ledger.open_things():
+            if not ledger.alive and ledger.open_things():
                 yield ledger
 
 
@@ -186,7 +217,8 @@ def outdated(state: Path, before: datetime) -> tuple[Path, ...]:
     )
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Which boot of this host it is: process numbers and video memory mean nothing after the next."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 

@@ -33,6 +33,18 @@ def exclusive(state: Path, name: str, say: Callable[[str], None]) -> Iterator[bo
         os.close(handle)
 
 
+def locked(handle: int) -> bool:
+    """Whether another process keeps the open file locked, in whatever container it runs.
+
+    The lock that finds out is a shared one, and ours until ``handle`` is closed.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _opened(path: Path) -> int:
     """A handle for any user of this host: a lock needs no right to write, and whoever made the file had a umask.
 

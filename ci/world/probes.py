@@ -27,7 +27,6 @@ T = TypeVar("T")
 PATIENCE = 2.0
 """Seconds for one program; less than a check's, so that its child is ended before we leave."""
 
-_AMD = "0x1002"
 _OWN_CAS = (("/usr/local/share/ca-certificates", "**/*.crt"), ("/etc/pki/ca-trust/source/anchors", "*"))
 
 
@@ -78,12 +77,17 @@ def ask(command: Command, seconds: float = PATIENCE) -> Finished:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the whole group: what the leader started may outlive it and hold our pipes."""
+    """End the whole group: what the leader started may outlive it and hold our pipes.
+
+    One in uninterruptible sleep ends when its driver lets it: nobody waits for that.
+    """
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, number)
         with suppress(subprocess.TimeoutExpired):
             child.wait(timeout=0.2)
+    if child.returncode is None:
+        child.returncode = -signal.SIGKILL  # else leaving its context would wait for it
 
 
 def installed(program: str) -> bool:
@@ -195,62 +199,3 @@ def repository(folder: Path, start: Run = ask) -> Repository | None:
     if not status.ok:
         return Repository(top, refused=status.tail(1))
     return Repository(top, shallow == "true", bool(status.stdout.strip()))
-
-
-# --- GPUs -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A device file: its numeric group, and why it does not open (empty where it does)."""
-
-    path: str
-    gid: int
-    trouble: str
-
-
-@dataclass(frozen=True, slots=True)
-class Gpus:
-    """The compute device of AMD's driver, and the render nodes of AMD GPUs."""
-
-    kfd: Device | None
-    render: tuple[Device, ...]
-
-
-def gpus(dev: Path = Path("/dev"), sysfs: Path = Path("/sys")) -> Gpus:
-    """AMD's device files; other makers' render nodes are left out. Needs no root."""
-    kfd = _device(dev / "kfd") if (dev / "kfd").exists() else None
-    nodes = sorted((dev / "dri").glob("renderD*"))
-    makers = {node: _vendor(sysfs / "class/drm" / node.name / "device/vendor") for node in nodes}
-    wanted = (_AMD, "") if kfd else (_AMD,)  # a container may hide who made it
-    return Gpus(kfd, tuple(_device(node) for node in nodes if makers[node] in wanted))
-
-
-def _vendor(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
-
-
-def _device(path: Path) -> Device:
-    gid, trouble = path.stat().st_gid, ""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
-    except OSError as error:
-        trouble = error.strerror or str(error)
-    return Device(str(path), gid, trouble)
-
-
-def amd_smi(start: Run = ask) -> int | None:
-    """How many GPUs ``amd-smi`` lists; None where it is not installed, ``InfraError`` where it fails."""
-    if not installed("amd-smi"):
-        return None
-    done = start(Command(("amd-smi", "list", "--json")))
-    try:
-        listed = json.loads(done.stdout)
-    except ValueError:
-        listed = None
-    if not done.ok or not isinstance(listed, list):
-        raise InfraError("amd-smi", "amd-smi lists no GPUs", context=done.tail(3), hint="run amd-smi list; see dmesg")
-    return len(listed)

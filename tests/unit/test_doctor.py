@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import json
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,13 +21,16 @@ from ci.doctor.findings import Case, Check, Finding, space
 from ci.errors import ConfigError, DeadlineError, InfraError, Outcome
 from ci.recipe import stack as stacks
 from ci.settings import capture
-from ci.world import host, probes
+from ci.world import dirty, host, probes
 from ci.world.engine import DEFAULT_HOST, Endpoint, Engine, Image
 from ci.world.fakes import FakeClock, FakeSend
+from ci.world.gpus import Device
 from ci.world.http import Headers, Response, Unreachable
+from ci.world.leases import leased
 from ci.world.ledger import Ledger
-from ci.world.probes import Device, Gpus
 from ci.world.process import Command, Finished
+from ci.world.sysfs import Devices
+from tests.nodes import eight
 
 ROOT = Path(__file__).resolve().parents[2]
 INFO = {
@@ -99,7 +103,7 @@ def case(tmp_path: Path, **changes: Any) -> Case:
         "start": FakeRun({**GIT, ("docker", "buildx", "version"): (0, "github.com/docker/buildx v0.29.1 x\n", "")}),
         "send": FakeSend({}),
         "clock": FakeClock(),
-        "gpus": lambda: Gpus(None, ()),
+        "gpus": lambda: Devices(None, ()),
         **changes,
     }
     return Case(**values)
@@ -345,32 +349,17 @@ def test_git(tmp_path: Path, answers: Any, state: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("seen", "state", "words"),
     [
-        (Gpus(None, ()), "ok", "no GPU: suites run on CPU"),
-        (Gpus(KFD, (RENDER, RENDER)), "ok", "2 render nodes, group 109"),
-        (Gpus(None, (RENDER,)), "warn", "no /dev/kfd"),
-        (Gpus(KFD, ()), "warn", "no render node"),
-        (Gpus(KFD, (Device("/dev/dri/renderD128", 109, "Permission denied"),)), "warn", "Permission denied"),
+        (Devices(None, ()), "ok", "no GPU: suites run on CPU"),
+        (Devices(KFD, (RENDER, RENDER)), "ok", "2 render nodes, group 109"),
+        (Devices(None, (RENDER,)), "warn", "no /dev/kfd"),
+        (Devices(KFD, ()), "warn", "no render node"),
+        (Devices(KFD, (Device("/dev/dri/renderD128", 109, "Permission denied"),)), "warn", "Permission denied"),
     ],
 )
-def test_gpus(tmp_path: Path, seen: Gpus, state: str, words: str) -> None:
+def test_gpus(tmp_path: Path, seen: Devices, state: str, words: str) -> None:
     found = look("gpus", case(tmp_path, gpus=lambda: seen))
     assert (found.state, words in found.message) == (state, True)
     assert found.state == "ok" or found.remedy
-
-
-def test_device_files(tmp_path: Path) -> None:
-    """Another maker's render node is none of ours; one that refuses to open says why."""
-    (tmp_path / "dri").mkdir()
-    for name, vendor in (("renderD128", "0x1002\n"), ("renderD129", "0x8086\n")):
-        (tmp_path / "dri" / name).touch()
-        write(tmp_path / "class/drm" / name / "device/x", "")
-        (tmp_path / "class/drm" / name / "device/vendor").write_text(vendor)
-    (tmp_path / "kfd").mkdir()
-    found = probes.gpus(tmp_path, tmp_path)
-    assert [Path(each.path).name for each in found.render] == ["renderD128"]
-    assert found.render[0].gid == (tmp_path / "dri" / "renderD128").stat().st_gid
-    assert found.kfd is not None
-    assert (found.render[0].trouble, found.kfd.trouble) == ("", "Is a directory")
 
 
 @pytest.mark.parametrize(
@@ -379,13 +368,40 @@ def test_device_files(tmp_path: Path) -> None:
         ((0, '[{"gpu": 0}]', ""), "ok"),
         ((0, "[]", ""), "warn"),
         ((1, "", "ERROR: driver not loaded"), "warn"),
+        ((0, "GPU: 0", ""), "warn"),
+        (InfraError("no-program", "amd-smi is not installed"), ""),
         (DeadlineError("deadline", "amd-smi did not answer within 2 s"), "warn"),
     ],
 )
-def test_amd_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Any, state: str) -> None:
-    monkeypatch.setattr(probes, "installed", lambda _program: True)
-    start = FakeRun({("amd-smi",): said})
-    assert look("amd-smi", case(tmp_path, start=start, gpus=lambda: Gpus(KFD, (RENDER,)))).state == state
+def test_amd_smi(tmp_path: Path, said: Any, state: str) -> None:
+    patient = case(tmp_path, start=FakeRun({("amd-smi",): said}), gpus=lambda: Devices(KFD, (RENDER,)))
+    assert "".join(each.state for each in visit.examine(patient, [_check("amd-smi")], 30)) == state
+
+
+def test_nobody_leases(tmp_path: Path) -> None:
+    found = look("leases", case(tmp_path))
+    assert (found.state, found.message) == ("ok", "no GPU is leased")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leases(tmp_path: Path) -> None:
+    state, late = tmp_path / "state", FakeClock()
+    late.advance(601)
+    with leased(
+        state, eight(), 1, run="run-7", verb="test unit", lasts=600, patience=0, say=pytest.fail, clock=FakeClock()
+    ):
+        found = look("leases", case(tmp_path))
+        assert (found.state, "run-7" in found.message, "0000:01:00.0" in found.message) == ("ok", True, True)
+        found = look("leases", case(tmp_path, clock=late))
+    assert (found.state, found.message.endswith("overdue"), bool(found.remedy)) == ("warn", True, True)
+
+
+def test_dirty_gpus(tmp_path: Path) -> None:
+    leak = dirty.Leak("0000:05:00.0", 283, 9000, ())
+    dirty.mark(tmp_path / "state", leak, run="run-7", who="ann", clock=FakeClock())
+    found = look("leases", case(tmp_path))
+    assert (found.state, found.remedy) == ("warn", dirty.REMEDY)
+    assert "0000:05:00.0 is dirty" in found.message
 
 
 def test_settings_and_stack(tmp_path: Path) -> None:
@@ -525,3 +541,17 @@ def test_bootstrap_names_the_same_minimum() -> None:
     finally:
         sys.dont_write_bytecode = before
     assert (module.ENGINE_MINIMUM, module.BUILDX_MINIMUM) == (builders.ENGINE_MINIMUM, builders.BUILDX_MINIMUM)
+
+
+def test_a_program_in_uninterruptible_sleep_is_given_up() -> None:
+    """Whoever leaves the context of a child waits for its end, which does not come."""
+
+    class Stuck:
+        pid, returncode = 2**22 + 1, None
+
+        def wait(self, timeout: float) -> int:
+            raise subprocess.TimeoutExpired("amd-smi", timeout)
+
+    child = Stuck()
+    probes._end(cast("subprocess.Popen[bytes]", child))
+    assert child.returncode is not None

@@ -109,6 +109,43 @@ def test_a_live_run_is_left_alone(tmp_path: Path) -> None:
     assert list(abandoned(tmp_path)) == []
 
 
+def seen_elsewhere(ledger: Ledger) -> None:
+    """Name a process that nobody here has, in the very file: as a container that shares the folder sees it."""
+    path = ledger.folder / "owner.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pid": 2**22 + 1, "started": 1}))
+
+
+def test_a_run_of_another_container_is_left_alone(tmp_path: Path) -> None:
+    ledger = begin(tmp_path, owner=None)
+    ledger.will_make("image", "a:b")
+    seen_elsewhere(ledger)
+    assert ledger.alive
+    assert list(abandoned(tmp_path)) == []
+
+
+def test_a_run_whose_lock_is_gone_is_over_whatever_process_has_its_number(tmp_path: Path) -> None:
+    ledger = begin(tmp_path, owner=None)
+    ledger.will_make("image", "a:b")
+    os.close(ledger._lock)  # as kill -9 does; the number it names is that of this live process
+    assert not ledger.alive
+    assert [found.folder for found in abandoned(tmp_path)] == [ledger.folder]
+
+
+def test_looking_at_a_run_does_not_end_it(tmp_path: Path) -> None:
+    ledger = begin(tmp_path, owner=None)
+    for _ in range(2):
+        assert Ledger(ledger.folder).alive
+    ledger.end()
+    assert not Ledger(ledger.folder).alive
+
+
+def test_a_run_of_a_version_without_locks_is_known_by_its_process(tmp_path: Path) -> None:
+    ledger = begin(tmp_path, owner=Owner.me())
+    assert ledger.alive
+    set_owner(ledger, DEAD)
+    assert not ledger.alive
+
+
 def test_a_zombie_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     me = Owner.me()
     monkeypatch.setattr(ledgers, "_start_time", lambda _pid: 0)

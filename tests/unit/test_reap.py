@@ -103,6 +103,16 @@ def test_a_run_that_works_is_left_alone(host: Host) -> None:
     assert [row["run"] for row in host.reap().document["removed"]] == []
 
 
+def test_a_run_of_another_container_is_left_alone(host: Host) -> None:
+    """It shares the state folder and not our process numbers: its lock tells that it works."""
+    ledger = host.run("elsewhere", dead=False)
+    ledger.will_make("container", "mine")
+    owner = ledger.folder / "owner.json"
+    owner.write_text(owner.read_text().replace('"boot"', '"was"').replace('"pid"', '"boot": "b", "pid": 1, "old"'))
+    assert host.reap().document["removed"] == []
+    assert "mine" in host.engine.containers
+
+
 def test_nothing_at_all(host: Host) -> None:
     assert host.reap().outcome is Outcome.OK
     assert not host.state.exists()
