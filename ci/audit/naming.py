@@ -2,56 +2,58 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..names import WheelVersion
+from . import agreement
 from .facts import Case, Finding, Skip
 from .libraries import matches
 from .wheel import Wheel
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
-    from packaging.tags import Tag
 
-_RENAMED = "a wheel must not be renamed: build it with that name, or use `wheel tags`, which changes all places"
+MADE = "rocm-ci.json"
+"""In a wheel's dist-info: what it was made of."""
+
+_REMADE = "it was changed after it was made: build it again"
 _MACHINES = {"x86_64": 62, "i686": 3, "aarch64": 183, "armv7l": 40, "ppc64le": 21, "s390x": 22, "riscv64": 243}
 
 
 def names(case: Case) -> Sequence[Finding] | Skip:
-    """The file name, the dist-info folder and METADATA give the same name and version."""
+    """File name, dist-info folder, METADATA and the record of its making give the same name and version."""
     wheel = case.facts.wheel
     return Skip("not a wheel") if wheel is None else list(_names(wheel))
 
 
 def _names(wheel: Wheel) -> Iterator[Finding]:
-    from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-    from packaging.version import InvalidVersion, Version
-
-    name, version = str(wheel.metadata["Name"] or ""), str(wheel.metadata["Version"] or "")
-    try:
-        plain, real = canonicalize_name(name), Version(version)
-        shown = f"{name} {version}"
-    except InvalidVersion:
-        yield Finding("METADATA", f"it has no usable version: {version!r}", "PEP 440 says what one looks like")
-        return
-    try:
-        file_name, file_version, _, _ = parse_wheel_filename(wheel.path.name)
-    except InvalidWheelFilename as error:
-        yield Finding(wheel.path.name, str(error), "a wheel is called NAME-VERSION-PYTHON-ABI-PLATFORM.whl")
-    else:
-        if (file_name, file_version) != (plain, real):
-            yield Finding(wheel.path.name, f"the file name says {file_name} {file_version}, METADATA {shown}", _RENAMED)
-    folder, _, label = wheel.dist_info.removesuffix(".dist-info").partition("-")
-    try:
-        agrees = (canonicalize_name(folder), Version(label)) == (plain, real)
-    except InvalidVersion:
-        agrees = False
-    if not agrees:
-        yield Finding(wheel.dist_info, f"the folder's name does not say {shown}, as METADATA does", _RENAMED)
+    for each in agreement.names(wheel.path.name, wheel.dist_info, wheel.metadata):
+        yield Finding(*each)
     for line in wheel.metadata.get_all("Requires-Dist", []):
         if _requirement(str(line)) is None:
             yield Finding("METADATA", f"a requirement nobody can read: {line}", "PEP 508 says what one looks like")
+    version = str(wheel.metadata["Version"])
+    if MADE in wheel.files and (told := _told(wheel.files[MADE])) != version:
+        yield Finding(MADE, f"it was written for version {told or 'nothing'}, METADATA says {version}", _REMADE)
+
+
+def _told(data: bytes) -> str:
+    """The version in a record of making; empty where it has none."""
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return ""
+    return str(document.get("version", "")) if isinstance(document, dict) else ""
+
+
+def place(case: Case) -> Sequence[Finding] | Skip:
+    """A folder called like a variant of an index holds wheels of that ROCm."""
+    wheel = case.facts.wheel
+    if wheel is None:
+        return Skip("not a wheel")
+    return [Finding(*each) for each in agreement.place(str(wheel.path), str(wheel.metadata["Version"]))]
 
 
 def tags(case: Case) -> Sequence[Finding] | Skip:
@@ -61,19 +63,10 @@ def tags(case: Case) -> Sequence[Finding] | Skip:
 
 
 def _tags(case: Case, wheel: Wheel) -> Iterator[Finding]:
-    from packaging.tags import Tag
-
-    said = file_tags(wheel)
-    written: set[Tag] = set()
-    for line in wheel.tags.get_all("Tag", []):
-        parts = str(line).strip().split("-")
-        if len(parts) == 3:
-            written |= {Tag(*triple) for triple in _expanded(parts)}
-    if said and written != said:
-        here, there = (", ".join(sorted(map(str, each))) or "nothing" for each in (said, written))
-        yield Finding("WHEEL", f"the file name says {here}, WHEEL {there}", _RENAMED)
+    for each in agreement.tags(wheel.path.name, wheel.tags):
+        yield Finding(*each)
     hosts = [file for file in case.facts.files if file.host is not None and file.host.kind != "object"]
-    for platform in sorted({tag.platform for tag in said}) if hosts else ():
+    for platform in platforms(wheel) if hosts else ():
         machine = next((number for name, number in _MACHINES.items() if platform.endswith("_" + name)), None)
         if machine is None:
             message = f"{len(hosts)} host ELF files in it, {hosts[0].path} for one, but its platform is {platform}"
@@ -82,11 +75,6 @@ def _tags(case: Case, wheel: Wheel) -> Iterator[Finding]:
         for file in hosts:
             if file.host and file.host.machine != machine:
                 yield Finding(str(file.path), f"it is for another processor than {platform}", "build it for that one")
-
-
-def _expanded(parts: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    pythons, abis, platforms = (part.split(".") for part in parts)
-    yield from ((python, abi, platform) for python in pythons for abi in abis for platform in platforms)
 
 
 def built_with(case: Case) -> Sequence[Finding] | Skip:
@@ -138,16 +126,6 @@ def _requirement(line: str) -> Requirement | None:
     return found
 
 
-def file_tags(wheel: Wheel) -> frozenset[Tag]:
-    """The tags of the file name; empty when the name is no wheel's."""
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
-    try:
-        return parse_wheel_filename(wheel.path.name)[3]
-    except InvalidWheelFilename:
-        return frozenset()
-
-
 def platforms(wheel: Wheel) -> tuple[str, ...]:
     """The platform tags of the file name; empty when the name is no wheel's."""
-    return tuple(sorted({tag.platform for tag in file_tags(wheel)}))
+    return tuple(sorted({tag.platform for tag in agreement.of_file(wheel.path.name)}))

@@ -139,6 +139,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("forbidden", forbidden),
     ("budget", budget),
     ("names", naming.names),
+    ("place", naming.place),
     ("tags", naming.tags),
     ("built-with", naming.built_with),
     ("glibc", resolving.glibc),

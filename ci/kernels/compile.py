@@ -97,8 +97,12 @@ class Compile:
         return tuple(unit for unit in units if not unit.hit)
 
     def perform(self, units: Sequence[Unit], bench: Bench, jobs: int, start: RunAll = run_all) -> None:
-        """Compile ``units``, all of them whatever happens to one, then raise what went wrong."""
+        """Compile ``units``, all of them whatever happens to one, then raise what went wrong.
+
+        The largest sources first: one begun last would keep one job busy and the others waiting.
+        """
         self._marks = {path: files.mark(self.project.root / path) for path in files.walk(self.project.root)}
+        units = sorted(units, key=lambda unit: self._marks.get(unit.source, ())[:1], reverse=True)
         if bench.remembers:
             self._bare = self._read_by_nothing(bench, units[0].arch, start)
         words = [self._words(bench, place, unit) for place, unit in enumerate(units)]

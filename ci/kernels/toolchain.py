@@ -130,6 +130,9 @@ class _Memory:
 
     def save(self) -> None:
         if self._keep and self._used != self._known:
+            with files.disk_errors(f"cannot make {self._path.parent}"):
+                self._path.parent.parent.mkdir(parents=True, exist_ok=True)
+                self._path.parent.mkdir(mode=0o700, exist_ok=True)
             files.write_json(self._path, self._used)
 
 

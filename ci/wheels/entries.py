@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..names import variant
+
+_PLAIN = re.compile(r"[\w./~-]*", re.ASCII)
+"""What a URL holds as it is."""
 
 
 class Entry(NamedTuple):
@@ -46,7 +50,9 @@ class Entry(NamedTuple):
 
     def url(self, up: str) -> str:
         """The link from a page ``up`` below the wheels; a ``+`` must be ``%2B``, some servers read it as a blank."""
-        return self.path if self.external else up + quote(self.path)
+        if self.external:
+            return self.path
+        return up + (self.path if _PLAIN.fullmatch(self.path) else quote(self.path))
 
     def to_json(self, url: str) -> dict[str, Any]:
         """As it stands in a JSON page, which links to ``url``."""

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from ..audit import agreement
 from ..documents import Document, check, read, refuse
 from ..errors import ContractError, Place, Problem
 from ..world.store import Store
@@ -52,6 +53,8 @@ class Extras:
 
     def applied(self, entries: Iterable[Entry]) -> list[Entry]:
         """``entries`` with their yanked marks, and the external ones."""
+        if not (self.yanked or self.external):
+            return list(entries)
         marked = [entry._replace(yanked=self.yanked.get(entry.filename)) for entry in entries]
         return [*marked, *(entry._replace(yanked=self.yanked.get(entry.filename)) for entry in self.external)]
 
@@ -93,8 +96,11 @@ def _place(document: Document, name: str) -> Place:
 
 def _entry(row: Mapping[str, Any]) -> Entry:
     parts = urlsplit(row["url"])
-    filename = unquote(PurePosixPath(parts.path).name)
+    path = unquote(parts.path)
+    filename = PurePosixPath(path).name
     name = named(filename)
+    for each in agreement.place(path, name.version):
+        raise ContractError("wheel-disagrees", f"{each.subject}: {each.message}", hint=each.hint)
     url = urlunsplit(parts._replace(path=parts.path.replace("+", "%2B")))
     return Entry(
         name.project,

@@ -74,7 +74,7 @@ def _state(store: Store, new: Sequence[Entry]) -> tuple[tuple[str, ...], _Groups
         if root is None or not {entry.variant for entry in new} <= {"", *root[pages.VARIANTS]}:
             raise _Unusable
         return tuple(root[pages.VARIANTS]), {entry.project: _entries(store, entry.project) for entry in new}
-    except (ValueError, KeyError, TypeError):  # somebody else's page, or a damaged one
+    except (ValueError, KeyError, TypeError, ContractError):  # somebody else's page, or a damaged one
         raise _Unusable from None
 
 
@@ -122,12 +122,15 @@ def _entries(store: Store, project: str) -> dict[str, Entry]:
 
 
 def _entry(project: str, page: IndexPage, row: Mapping[str, Any]) -> Entry:
-    """An entry read back from a JSON page."""
+    """An entry read back from a JSON page; ``ValueError`` for one that does not belong on that page."""
     url = str(row["url"])
     metadata = row["core-metadata"]
+    name = named(row["filename"])
+    if name.project != project:
+        raise ValueError(f"{row['filename']} on the page of {project}")
     return Entry(
         project,
-        named(row["filename"]).version,
+        name.version,
         row["filename"],
         url if "://" in url else unquote(url.removeprefix(page.up)),
         row["hashes"]["sha256"],
@@ -154,7 +157,8 @@ def _listed(store: Store, known: tuple[str, ...], grown: Mapping[str, list[Entry
             store.update(pages.root(IndexPage(name), names | fresh, () if name else known))
         count = count or len(names | fresh)
     notices = [notice for entries in grown.values() for notice in checks.notices(entries)]
-    return Result(-1, count, known, len(new), new, notices=tuple(notices))
+    shown = tuple(entry._replace(yanked=yanked.get(entry.filename)) for entry in new)
+    return Result(-1, count, known, len(new), shown, notices=tuple(notices))
 
 
 def _page(store: Store, page: IndexPage) -> dict[str, Any] | None:

@@ -53,7 +53,8 @@ def make(store: Store, say: Say, *, replace: bool = False, plan: bool = False, c
                 store.write(f"{path}.metadata", data)
             mine = store.claim(turn)
             if mine and store.names() == found.listing.wheels.keys():
-                seen.save(store, found.notes(store, (clock or SystemClock()).now().timestamp()))
+                if not found.known:
+                    seen.save(store, found.notes(store, (clock or SystemClock()).now().timestamp()))
                 store.publish(pages.everything(listed))
                 if store.turn() == mine:
                     _tidy(store, found)
@@ -95,7 +96,7 @@ def _checked(store: Store, replace: bool) -> tuple[Look, list[Entry], Result]:
         len({entry.project for entry in listed}),
         tuple(sorted({entry.variant for entry in listed} - {""})),
         len(found.fresh),
-        tuple(entry for entry in found.entries if entry.filename not in before),
+        tuple(entry for entry in listed if not entry.external and entry.filename not in before),
         tuple(sorted(before - here)),
         tuple(checks.notices(listed)),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ..errors import ContractError, Problem
@@ -26,11 +26,17 @@ class Read(NamedTuple):
 
 @dataclass(frozen=True)
 class Look:
-    """The wheels of a place; ``fresh`` are those that were read now, by path."""
+    """The wheels of a place; ``fresh`` are those that were read now, by path, ``before`` is how many had a note."""
 
     listing: Listing
+    before: int
     entries: list[Entry] = field(default_factory=list)
     fresh: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def known(self) -> bool:
+        """Whether our notes vouched for every wheel and know no other: they can stay as they are."""
+        return not self.fresh and self.before == len(self.entries)
 
     def notes(self, store: Store, now: float) -> list[Seen]:
         """What to remember, once the fresh metadata files are in place."""
@@ -46,7 +52,7 @@ class Look:
 
 def look(store: Store, old: Mapping[str, Seen]) -> Look:
     """Look at every wheel; ``ContractError`` with all that cannot be indexed."""
-    found = Look(store.listing())
+    found = Look(store.listing(), len(old))
     problems: list[Problem] = []
     for path, stored in found.listing.wheels.items():
         note = old.get(path)
@@ -62,8 +68,13 @@ def look(store: Store, old: Mapping[str, Seen]) -> Look:
         found.entries.append(read.entry)
         found.fresh[path] = read.metadata
     if problems:
-        raise ContractError.of(sorted(problems, key=lambda problem: problem.message))
+        raise ContractError.of(map(_beside, sorted(problems, key=lambda each: (str(each.place), each.message))))
     return found
+
+
+def _beside(problem: Problem) -> Problem:
+    """The problem of one wheel among others, which it keeps from being indexed."""
+    return replace(problem, hint=f"{problem.hint}; to index the others meanwhile, move it elsewhere")
 
 
 def entry_of(read: Facts, path: str, size: int) -> Read:

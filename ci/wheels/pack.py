@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ..audit import wheel as audited
+from ..audit.naming import MADE
 from ..errors import ContractError, EmptyError
 from ..names import WheelVersion
 from ..world import files
 from .repair import repair
 from .source import Source
 from .tools import Tools
-
-RECORD = "rocm-ci.json"
-"""In the wheel's dist-info: what it was made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ def _noted(wheel: Path, made: Made, folder: Path, tools: Tools) -> Path:
     tools.run("wheel", "unpack", "--dest", str(folder), str(wheel))
     (tree,) = folder.iterdir()
     (info,) = tree.glob("*.dist-info")
-    (info / RECORD).write_text(json.dumps(made.to_json(), indent=2) + "\n", encoding="utf-8")
+    (info / MADE).write_text(json.dumps(made.to_json(), indent=2) + "\n", encoding="utf-8")
     said = (info / "WHEEL").read_text(encoding="utf-8")
     (info / "WHEEL").write_text(said.replace("Root-Is-Purelib: true", "Root-Is-Purelib: false"), encoding="utf-8")
     for path in tree.rglob("*"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from ..errors import ConfigError, FailedError, Problem
+from ..errors import ConfigError, FailedError, Place, Problem
 from ..settings import Settings
 from ..world.process import Command, Run
 from .source import Source
@@ -28,11 +28,18 @@ def preflight(source: Source) -> None:
 
 
 def _missing(source: Source) -> Iterator[Problem]:
-    from packaging.requirements import Requirement
+    from packaging.requirements import InvalidRequirement, Requirement
 
     wanted = [f"{name}{versions}" for name, versions in NEEDED.items()]
     for text in (*wanted, *source.build_requires):
-        requirement = Requirement(text)
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement as error:
+            place = Place(str(source.root / "pyproject.toml"))
+            hint = "PEP 508 says what one looks like, for example setuptools>=77"
+            message = f"[build-system] requires has {text!r}, which is no requirement: {str(error).splitlines()[0]}"
+            yield Problem("bad-requirement", message, hint, place=place)
+            continue
         if requirement.marker and not requirement.marker.evaluate():
             continue
         try:

@@ -23,11 +23,8 @@ def version(project: str, release: str, history: History | None, rocm: str, torc
     it sorts after every earlier nightly and before the release.  Raises ``ConfigError`` for
     a tree that no commit describes, and for a nightly of a release that is out already.
     """
-    if history is None:
-        hint = "make a commit, or give --trial for wheels that are not meant to be published"
-        raise ConfigError("no-commit", f"{project} is in no git repository with a commit", hint=hint)
     found = [*_tree_problems(project, release, history), *_part_problems(release, rocm, torch)]
-    if found:
+    if history is None or found:
         raise ConfigError.of(found)
     plain = WheelVersion(release, rocm, torch=_torch(torch))
     if tag(project, release) in history.here:
@@ -52,7 +49,11 @@ def _torch(torch: str) -> str:
     return "" if torch == NO_TORCH else torch.partition("+")[0]
 
 
-def _tree_problems(project: str, release: str, history: History) -> Iterator[Problem]:
+def _tree_problems(project: str, release: str, history: History | None) -> Iterator[Problem]:
+    if history is None:
+        hint = "make a commit, or give --trial for wheels that are not meant to be published"
+        yield Problem("no-commit", f"{project} is in no git repository with a commit", hint)
+        return
     if history.shallow:
         message = f"{history.folder} is a shallow clone: the number of commits, and so the version, would be wrong"
         yield Problem("shallow-clone", message, "git fetch --unshallow --tags (in CI: fetch-depth 0), or --trial")

@@ -137,8 +137,10 @@ class Folder:
         with files.disk_errors(f"cannot list {self._root}"):
             for path, entry in self._entries():
                 kind = found.wheels if path.endswith(WHEEL) else found.metadata
-                with suppress(FileNotFoundError):  # a link to nowhere, or gone meanwhile
+                try:  # noqa: SIM105 - tens of thousands
                     kind[path] = _stored(path, entry.stat())
+                except FileNotFoundError:  # a link to nowhere, or gone meanwhile
+                    pass
         return found
 
     def names(self) -> set[str]:

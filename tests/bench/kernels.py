@@ -23,6 +23,10 @@ from .measure import BenchError, Process, Series, in_turn, output
 if TYPE_CHECKING:
     from .scenes import Bench
 
+RIVAL = (
+    "`hipcc --genco -c -O3 -I.` with every `--offload-arch` at once, file after file, in a container that is up; "
+    "a second row, with `-parallel-jobs`, where the compiler knows it (AMD's does, Debian's clang does not)"
+)
 ARCHS = ("gfx90a", "gfx942", "gfx950")
 COLD_FILES, COLD_ROUNDS = 6, 3
 MANY, FEW, WARM_ROUNDS = 100, 1, 11

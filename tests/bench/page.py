@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from . import index, kernels
 from .goals import GOALS, Goal, Measured, met
 from .measure import Series, output
 
@@ -41,6 +42,9 @@ def facts(stack: str) -> dict[str, str]:
         "load when it ended": f"{os.getloadavg()[0]:.1f} of {len(os.sched_getaffinity(0))} cores, this included",
         "stack of nothing-to-do and plan": stack,
         "cells": "median (smallest to largest); bake exports the image to the engine on both sides",
+        "hipcc": kernels.RIVAL,
+        "dumb-pypi": index.RIVAL,
+        "shards": "no clock: sums of the durations in `tests/bench/shards.json`; cells are over 2 to 16 shards",
     }
 
 

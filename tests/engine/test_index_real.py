@@ -300,6 +300,25 @@ def test_two_at_once_end_in_one_index(tmp_path: Path, cli: Cli) -> None:
     assert len(json.loads((folder / "simple/index.json").read_text())["projects"]) == 20
 
 
+def results(cli: Cli) -> list[tuple[str, int]]:
+    """(outcome, exit code) of every run that left a result."""
+    found = [json.loads(path.read_text()) for path in sorted((cli.state / "runs").glob("*/result.json"))]
+    return sorted((document["outcome"], document["exit_code"]) for document in found)
+
+
+def test_a_run_leaves_its_result_and_a_plan_none(tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "x"
+    wheels.write(folder)
+    cli("index", str(folder), "--plan")
+    assert not cli.state.exists()
+    cli("index", str(folder))
+    (folder / "notes.whl").touch()
+    cli("index", str(folder), check=3)
+    assert results(cli) == [("contract", 3), ("ok", 0)]
+    cli("index", str(folder), check=2, ROCM_CI_TYPO="1")
+    assert len(results(cli)) == 2
+
+
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [("", 6), ("notes.whl", 3), ("bad-1.0-py3-none-any.whl", 3)],

@@ -217,6 +217,32 @@ def test_ended_at_any_moment_and_run_again(slow: Hip, number: signal.Signals) ->
     assert slow.objects == found, moment
 
 
+def test_killed_again_and_again_beside_another_run(slow: Hip, tmp_path: Path) -> None:
+    """Three rounds of two runs at once on one cache, one of them killed: the other never sees anything half-made."""
+    (tmp_path / "other").mkdir()
+    other = Hip(slow.cli, slow.project, tmp_path / "other")
+    moments = []
+    for number in range(3):
+        (slow.project / "shared.h").write_text(f"#include <hip/hip_runtime.h>\nconstexpr float kShared = {number};\n")
+        moments.append(random.uniform(0.3, 3.0))  # noqa: S311 - any moment
+        with slow.start("--arch", "gfx942") as doomed, other.start("--arch", "gfx942") as lucky:
+            time.sleep(moments[-1])
+            doomed.kill()
+            doomed.communicate(timeout=60)
+            stdout, stderr = lucky.communicate(timeout=120)
+        assert lucky.returncode == 0, f"after {moments}: {stdout.decode()}{stderr.decode()}"
+    slow("--arch", "gfx942")
+    slow.cli("reap")
+    assert (slow.containers(), slow.staging()) == ([], []), moments
+    kept = list((slow.cli.state).rglob("kernels/objects/*/*"))
+    assert kept
+    assert [path for path in kept if hashlib.sha256(path.read_bytes()).hexdigest() != path.stem] == [], moments
+    assert slow.objects == other.objects, moments
+    shutil.rmtree(slow.cli.state)
+    slow("--arch", "gfx942")
+    assert slow.objects == other.objects, moments
+
+
 def test_two_at_once_share_the_cache(slow: Hip, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = Hip(slow.cli, slow.project, tmp_path / "other")
@@ -281,6 +307,60 @@ def test_a_local_hipcc_makes_the_same_objects(probe: Hip, image: str) -> None:
     expected = {row["object"]: row["sha256"] for row in document["objects"]}
     assert {name: digest for digest, name in (line.split() for line in sums.splitlines())} == expected
     assert {name: hashlib.sha256(data).hexdigest() for name, data in probe.objects.items()} == expected
+
+
+def portable_ccache(folder: Path) -> Path:
+    """Debian's ccache with the libraries that the toolchain image does not have; gives its folder."""
+    program = shutil.which("ccache")
+    if program is None:
+        pytest.fail("ccache is not installed: apt-get install ccache")
+    for name in ("bin", "lib"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(program, folder / "bin")
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout.split()
+    for library in (Path(word) for word in listed if word.startswith("/")):
+        if not library.name.startswith(("ld-", "libc.", "libm.", "libgcc_s.", "libstdc++.")):
+            shutil.copy(library, folder / "lib")
+    script = folder / "ccache"
+    script.write_text('#!/bin/sh\nexec /lib64/ld-linux-x86-64.so.2 --library-path /opt/lib /opt/bin/ccache "$@"\n')
+    script.chmod(0o755)
+    return folder
+
+
+CCACHE = """\
+set -e
+cp -r /given /tmp/project
+export CCACHE_DIR=/tmp/ccache
+plain=$PATH PATH=/opt:$PATH
+run() {
+  ROCM_CI_STATE=/tmp/state-$2 python3 -m ci hip-compile --project /tmp/project --json --arch gfx942 --out /tmp/$1
+  echo ---
+}
+run cold one
+run warm two
+sed -i 's/kShared = 1/kShared = 2/' /tmp/project/shared.h
+run header one
+run noticed two
+PATH=$plain
+run without three
+cd /tmp && sha256sum */gfx942/*.hsaco
+"""
+
+
+def test_a_real_ccache_is_used_and_its_rate_told(slow: Hip, image: str, tmp_path: Path) -> None:
+    """In two states, so that in ``warm`` only ccache knows the objects; and what it hands out has its headers."""
+    mounts = (f"{slow.project}:/given:ro", f"{portable_ccache(tmp_path / 'ccache')}:/opt:ro")
+    *shown, sums = in_image(image, CCACHE, *mounts).split("\n---\n")
+    names = ("cold", "warm", "header", "noticed", "without")
+    runs = dict(zip(names, map(json.loads, shown), strict=True))
+    rates = {name: run["wrapper"] and (run["wrapper"]["hits"], run["wrapper"]["misses"]) for name, run in runs.items()}
+    assert rates == {"cold": (0, 4), "warm": (4, 0), "header": (0, 4), "noticed": (4, 0), "without": None}
+    assert not any(row["cached"] for run in runs.values() for row in run["objects"])
+    found: dict[str, list[str]] = {}
+    for digest, path in (line.split() for line in sums.splitlines()):
+        found.setdefault(path.partition("/")[0], []).append(digest)
+    assert found["warm"] == found["cold"] != found["header"]
+    assert found["noticed"] == found["header"] == found["without"]
 
 
 def test_without_a_device_the_probe_says_so_in_the_runtimes_words(image: str) -> None:

@@ -271,6 +271,25 @@ def test_what_is_missing_is_said_before_anything_is_compiled(tmp_path: Path) -> 
     preflight(Source.read(ROOT / "kernels"))
 
 
+@alone
+def test_what_belongs_to_a_project_outside_of_git(tmp_path: Path) -> None:
+    folder = project(tmp_path / "p")
+    objects = "my_kernels/objects/gfx942/old.hsaco"
+    for name in ("build/lib/a.py", "dist/old.whl", ".venv/b.py", objects, "src/build/c.py"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).touch()
+    assert sorted(Source.read(folder).files()) == ["my_kernels/__init__.py", "pyproject.toml", "src/build/c.py"]
+
+
+@alone
+def test_the_command_line_says_so_and_compiles_nothing(tmp_path: Path, cli: Cli) -> None:
+    folder = project(tmp_path / "p", PROJECT.replace('"hatchling>=1.27"', '"hatchling>=99"'))
+    (folder / "one.hip").write_text("not C++ at all")
+    ran = cli("wheel", "--project", str(folder), "--trial", "--json", check=2)
+    assert [problem["reference"] for problem in ran.json["problems"]] == ["no-tool"]
+    assert not cli.state.exists()
+
+
 def test_compiled_packed_indexed_and_installed(tmp_path: Path, cli: Cli) -> None:
     """The whole way of our own kernels: compiled for three archs, in dist, in an index, in an environment."""
     dist = tmp_path / "dist"

@@ -10,7 +10,7 @@ import pytest
 
 from ci.errors import CiError, ContractError, EmptyError, FailedError, InfraError, Outcome
 from ci.kernels import job
-from ci.kernels.cache import Cache, Digests
+from ci.kernels.cache import LIMIT, Cache, Digests
 from ci.kernels.job import Outside, Result
 from ci.report import compiles
 from ci.world import files
@@ -91,6 +91,28 @@ def test_a_header_recompiles_what_includes_it_and_a_touch_nothing(desk: Desk) ->
     assert desk.again() == TWO
     desk.edit("include/both.h", "// more\n")
     assert desk.again() == ALL
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_header_of_the_system_is_an_input_too(desk: Desk, tmp_path: Path, wrapped: bool) -> None:
+    """The compiler includes one before every source, which ccache does not list."""
+    if wrapped:
+        with_ccache(desk)
+    header = tmp_path / "hip_runtime.h"
+    header.write_text("// 7.0\n")
+    desk.compiler.system = str(header)
+    desk.run()
+    assert desk.again() == []
+    header.write_text("// 7.1\n")
+    assert sorted(set(desk.again()) & set(ALL)) == ALL
+
+
+def test_the_largest_source_is_begun_first(desk: Desk) -> None:
+    desk.edit("src/two.hip", "// " + "x" * 1000)
+    desk.edit("src/big.hip", "// " + "x" * 5000)
+    desk.run()
+    assert [source for source, _ in desk.compiler.compiled[::2]] == ["src/big.hip", "src/two.hip", "src/one.hip"]
+    assert [row.source for row in desk.run().rows[::2]] == ["src/big.hip", "src/one.hip", "src/two.hip"]
 
 
 def test_going_back_is_free(desk: Desk) -> None:
@@ -216,6 +238,21 @@ def test_an_object_for_another_arch_never_enters_the_cache(desk: Desk) -> None:
     assert desk.again() == [ALL[1], ALL[3]]
 
 
+def test_an_edit_between_plan_and_compile_is_never_cached(desk: Desk) -> None:
+    said = desk.screen.say
+
+    def say(text: str) -> None:
+        if text.startswith("compiling"):
+            desk.edit("src/one.hip", "// x\n")
+        said(text)
+
+    desk.screen.say = say  # type: ignore[method-assign]
+    with pytest.raises(InfraError, match=r"src/one\.hip was edited while"):
+        desk.run("gfx942")
+    desk.screen.say = said  # type: ignore[method-assign]
+    assert ("src/one.hip", "gfx942") in desk.again("gfx942")
+
+
 @pytest.mark.parametrize("name", ["src/one.hip", "include/both.h"])
 def test_an_edit_in_mid_compile_is_never_cached(desk: Desk, name: str) -> None:
     desk.compiler.before = lambda source: desk.edit(name, "// x\n") if source == "src/one.hip" else None
@@ -231,19 +268,25 @@ def test_an_edit_in_mid_compile_is_never_cached(desk: Desk, name: str) -> None:
     assert fresh.out == desk.out
 
 
-def test_a_compiler_cache_changes_nothing_but_who_is_asked(desk: Desk) -> None:
-    desk.run()
-    before = desk.out
+def with_ccache(desk: Desk) -> None:
     settings(desk.folder)
     ccache = desk.folder / "bin" / "ccache"
     ccache.write_text("#!/bin/sh\n")
     ccache.chmod(0o755)
+
+
+def test_a_compiler_cache_changes_nothing_but_who_is_asked(desk: Desk) -> None:
+    desk.run()
+    before = desk.out
+    with_ccache(desk)
     assert desk.again() == [], "objects are known by the compiler, not by what stands in front of it"
     desk.edit("include/second.h", "// more\n")
     result = desk.run()
     assert sorted(set(desk.compiler.compiled) & set(ALL)) == TWO
     assert result.wrapper is not None
     assert result.wrapper.name == "ccache"
+    assert desk.compiler.env
+    assert desk.compiler.env["CCACHE_COMPILERCHECK"] == f"string:{result.compiler.identity}", "hipcc only wraps it"
     assert desk.again() == []
     desk.edit("include/second.h", "// and more\n")
     assert sorted(set(desk.again()) & set(ALL)) == TWO
@@ -316,6 +359,7 @@ def test_no_source_is_no_success(desk: Desk) -> None:
 
 def test_somebody_elses_cache_is_not_trusted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.run()
+    assert desk.request().folder.stat().st_mode & 0o777 == 0o700, "nobody else may write there"
     monkeypatch.setattr("ci.kernels.cache.os.geteuid", lambda: 12345)
     assert "foreign-cache" in refused(desk)
 
@@ -328,4 +372,9 @@ def test_the_cache_does_not_grow_without_end(desk: Desk) -> None:
     cache = Cache(kept[0].parents[2], Digests(desk.root))
     assert cache.prune(size - 1) == 1
     assert not kept[2].exists()
+    large = kept[0].with_name("f" * 64 + ".hsaco")
+    large.touch()
+    os.truncate(large, LIMIT + 1)
+    os.utime(large, (1, 1))
     assert len(desk.again()) == 1
+    assert not large.exists(), "a run that compiles something tidies up"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from ci.errors import ConfigError, InfraError
 from ci.kernels import depfile, diagnose, handout, sources, toolchain
+from ci.kernels.cache import Cache, Digests, Entry, Hit
 from ci.kernels.compile import Row
 from ci.kernels.workshop import Counter
 from ci.recipe import stack as stacks
@@ -62,6 +64,13 @@ def settings_without_writing(hipcc: Path) -> Any:
     from ci.settings import Settings
 
     return Settings({"PATH": str(hipcc.parent)}, {})
+
+
+def test_nobody_else_may_write_where_objects_are_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "user" / "kernels"
+    entry = Entry(hashlib.sha256(b"abc").hexdigest(), 3, 0.5, ())
+    Cache(folder, Digests(tmp_path)).keep("0" * 64, {}, {}, Hit(entry, b"abc"))
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_compiler_sees_no_flags_from_outside(tmp_path: Path) -> None:
@@ -167,11 +176,14 @@ def test_an_output_folder_of_a_newer_version_is_left_alone_and_no_list_leads_out
     out.mkdir()
     outside = tmp_path / "precious.hsaco"
     outside.write_text("x")
-    (out / handout.LIST).write_text(json.dumps({"schema": 1, "objects": [{"file": "../precious.hsaco"}]}))
+    (out / "notes.txt").write_text("x")
+    listed = [{"file": "../precious.hsaco"}, {"file": "notes.txt"}]
+    (out / handout.LIST).write_text(json.dumps({"schema": 1, "objects": listed}))
     row = Row("src/one.hip", "gfx942", False, 0.5, 3, "0" * 64, ())
     assert handout.hand_out(out, found, [row], [b"abc"], "id") == 1
     assert handout.hand_out(out, found, [row], [b"abc"], "id") == 0
     assert outside.exists()
+    assert (out / "notes.txt").exists()
     assert (out / "gfx942/one.hsaco").stat().st_mode & 0o777 == 0o644
     assert [each["file"] for each in json.loads((out / handout.LIST).read_text())["objects"]] == ["gfx942/one.hsaco"]
     (out / handout.LIST).write_text(json.dumps({"schema": 2}))

@@ -46,6 +46,10 @@ def test_a_tagged_commit_is_the_release_any_other_a_nightly() -> None:
     assert str(version("rocm-probe", "0.2.0", CLEAN, "7.14")) == "0.2.0.dev57+rocm.7.14.g0123456789ab"
 
 
+def test_a_trial_needs_no_commit() -> None:
+    assert str(trial("0.2.0", "7.14", "2.9.1+rocm7.14")) == "0.2.0.dev0+rocm.7.14.torch.2.9.1.trial"
+
+
 def test_nightlies_sort_in_a_row_before_the_release_and_after_the_last_one() -> None:
     after = frozenset({"rocm-probe-v0.1.0"})
     row = [
@@ -103,6 +107,9 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         "shallow-clone", "dirty-tree", "bad-release", "bad-rocm", "bad-torch",
     ]  # fmt: skip
     assert "and 2 more" in caught.value.problems[1].context
+    with pytest.raises(ConfigError) as caught:
+        version("p", "0.2.0", None, "rocm7")
+    assert [problem.reference for problem in caught.value.problems] == ["no-commit", "bad-rocm"]
 
 
 @pytest.mark.parametrize(
