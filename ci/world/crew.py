@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
+from typing import NamedTuple, Self
 
 from .clock import Clock, SystemClock
 from .process import Command, Finished, Pump, started, stop
@@ -34,12 +36,29 @@ def run_all(commands: Sequence[Command], jobs: int, done: Done, heard: Heard | N
     ``done`` or ``heard`` raises, a program is missing or a signal comes, every child's whole group
     is ended before the error goes on.
     """
-    _Crew(commands, jobs, done, heard, SystemClock()).work()
+    waiting = iter(commands)
+    with Crew(heard) as crew:
+        while True:
+            while crew.busy < max(1, jobs) and (command := next(waiting, None)):
+                crew.begin(command)
+            if not crew.busy:
+                return
+            for ended in crew.listen():
+                done(*ended)
+
+
+class MemberEnded(NamedTuple):
+    """A program that has ended: its place in the order they were begun, how, and after how many seconds."""
+
+    place: int
+    finished: Finished
+    seconds: float
 
 
 @dataclass(slots=True)
 class _Member:
     place: int
+    command: Command
     child: subprocess.Popen[bytes]
     pump: Pump
     begun: float
@@ -47,54 +66,55 @@ class _Member:
     open_streams: int
 
 
-class _Crew:
-    def __init__(self, commands: Sequence[Command], jobs: int, done: Done, heard: Heard | None, clock: Clock) -> None:
-        self._commands = commands
-        self._jobs = max(1, jobs)
-        self._done = done
+class Crew:
+    """Programs at work, begun one by one; leaving the ``with`` block ends those that are left, whole groups.
+
+    The limits of a command count for nothing here: whoever listens keeps the time.
+    """
+
+    def __init__(self, heard: Heard | None = None, clock: Clock | None = None) -> None:
         self._heard = heard
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self._members: list[_Member] = []
-        self._waiting = iter(range(len(commands)))
+        self._places = count()
+        self._selector = selectors.DefaultSelector()
 
-    def work(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            try:
-                self._fill(selector)
-                while self._members:
-                    self._listen(selector)
-                    for member in list(self._ended()):
-                        self._finish(member, selector)
-                    self._fill(selector)
-            except BaseException:
-                self._stop()
-                raise
+    def __enter__(self) -> Self:
+        return self
 
-    def _fill(self, selector: selectors.BaseSelector) -> None:
-        while len(self._members) < self._jobs:
-            place = next(self._waiting, None)
-            if place is None:
-                return
-            closing = ExitStack()
-            command = self._commands[place]
-            begun = self._clock.monotonic()
-            child = closing.enter_context(started(command))
-            on_line = partial(self._heard, place) if self._heard else None
-            pump = Pump(child, on_line, self._clock, exact=command.exact)
-            member = _Member(place, child, pump, begun, closing, 0)
-            self._members.append(member)
-            for name, stream in pump.streams():
-                selector.register(stream, selectors.EVENT_READ, (member, name))
-                member.open_streams += 1
+    def __exit__(self, *_error: object) -> None:
+        self._stop()
+        self._selector.close()
 
-    def _listen(self, selector: selectors.BaseSelector) -> None:
-        if not selector.get_map():
+    @property
+    def busy(self) -> int:
+        """How many are at work."""
+        return len(self._members)
+
+    def begin(self, command: Command) -> int:
+        """Start a program; gives its place."""
+        place = next(self._places)
+        closing = ExitStack()
+        begun = self._clock.monotonic()
+        child = closing.enter_context(started(command))
+        pump = Pump(child, partial(self._heard, place) if self._heard else None, self._clock, exact=command.exact)
+        member = _Member(place, command, child, pump, begun, closing, 0)
+        self._members.append(member)
+        for name, stream in pump.streams():
+            self._selector.register(stream, selectors.EVENT_READ, (member, name))
+            member.open_streams += 1
+        return place
+
+    def listen(self) -> tuple[MemberEnded, ...]:
+        """Hear what they have to say, for half a second at most; gives those that have ended."""
+        if not self._selector.get_map():
             self._clock.sleep(_LOOK / 10)
-        for key, _ in selector.select(timeout=_LOOK if selector.get_map() else 0):
+        for key, _ in self._selector.select(timeout=_LOOK if self._selector.get_map() else 0):
             member, name = key.data
             if not member.pump.read(key.fd, name):
-                selector.unregister(key.fileobj)
+                self._selector.unregister(key.fileobj)
                 member.open_streams -= 1
+        return tuple(map(self._finish, list(self._ended())))
 
     def _ended(self) -> Iterator[_Member]:
         """Children that are over: their pipes are read to the end, or held open by a daemon they left behind."""
@@ -105,26 +125,30 @@ class _Crew:
             if member.child.poll() is not None:
                 yield member
 
-    def _finish(self, member: _Member, selector: selectors.BaseSelector) -> None:
+    def _finish(self, member: _Member) -> MemberEnded:
         for name, stream in member.pump.streams() if member.open_streams else ():
-            if stream.fileno() in selector.get_map():
+            if stream.fileno() in self._selector.get_map():
                 os.set_blocking(stream.fileno(), False)
                 with suppress(BlockingIOError):
                     while member.pump.read(stream.fileno(), name):
                         continue
-                selector.unregister(stream)
+                self._selector.unregister(stream)
         self._members.remove(member)
         member.closing.close()
-        seconds = self._clock.monotonic() - member.begun
-        command = self._commands[member.place]
-        finished = Finished(command, member.child.wait(), member.pump.text("stdout"), member.pump.text("stderr"))
-        self._done(member.place, finished, seconds)
+        finished = Finished(member.command, member.child.wait(), member.pump.text("stdout"), member.pump.text("stderr"))
+        return MemberEnded(member.place, finished, self._clock.monotonic() - member.begun)
 
     def _stop(self) -> None:
-        """Ask all of them first, so that the patience with each is the patience with all."""
+        """End all of them; they are asked first, so that the patience with each is the patience with all."""
         for member in self._members:
             with suppress(ProcessLookupError):
                 os.killpg(member.child.pid, signal.SIGINT)
-        for member in self._members:
-            stop(member.child)
-            member.closing.close()
+        end = self._clock.monotonic() + max((member.command.patience for member in self._members), default=0.0)
+        try:
+            while self._members and self._clock.monotonic() < end:
+                self.listen()  # a clean-up that has something to say must not wait for a full pipe
+        finally:
+            for member in self._members:
+                stop(member.child)
+                member.closing.close()
+            self._members.clear()

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 
 from ..errors import ConfigError, InfraError
 from ..settings import Settings
+from .engine_containers import Containers
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 OK, CREATED, NOT_FOUND = 200, 201, 404
@@ -93,7 +94,7 @@ class Image:
 
 
 @dataclass
-class Engine:
+class Engine(Containers):
     """One engine. Every failure of the engine itself is ``InfraError``, never an absent image."""
 
     at: Endpoint
@@ -277,14 +278,15 @@ class Engine:
             except self._errors().NotFound:
                 return ""
 
-    def remove_container(self, name: str) -> None:
-        """Stop a container with patience, then remove it and its anonymous volumes. No error where it is gone."""
+    def _asked(self, method: str, path: str, patience: float) -> tuple[int, bytes]:
+        if self._is_local:
+            return self._answer(self._ask(method, path, patience))
         with self._talking() as client:
-            try:
-                client.api.stop(name, timeout=30)
-                client.api.remove_container(name, v=True, force=True)
-            except self._errors().NotFound:
-                return
+            answer = client.api.request(method, client.api.base_url + path, timeout=patience)
+            return answer.status_code, answer.content
+
+    def _failed(self, what: str) -> InfraError:
+        return _broken(self.at, what)
 
     def _drain(self, records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Read a progress stream to its end; raises on the error record that hides behind status 200."""
@@ -335,12 +337,6 @@ class Engine:
         if self.at.source == "DOCKER_HOST":
             return docker.from_env(timeout=60)
         return docker.DockerClient(base_url=self.at.host, timeout=60)
-
-    @staticmethod
-    def _errors() -> Any:
-        import docker.errors
-
-        return docker.errors
 
 
 def _gateway(network: Mapping[str, Any]) -> str:

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ..errors import InfraError
 from .clock import Clock
 from .engine import Endpoint, Engine, Image
+from .engine_containers import ContainerState
 from .http import Request, Response
 from .process import Command, Finished, Lines
+from .sandbox import Spec
 
 Answer = Response | BaseException | Callable[[Request], Response]
 Script = Mapping[tuple[str, str], Answer | Sequence[Answer]]
@@ -168,6 +171,34 @@ class FakeEngine(Engine):
         del patience
         self._called("untag", name)
         self.images.pop(name, None)
+
+    def create_container(self, spec: Spec, argv: Sequence[str], stop_signal: str) -> None:
+        """Start a container of an image of ``images``."""
+        del argv, stop_signal
+        self._called("create_container", spec.name)
+        plain, _, digest = spec.image.partition("@")
+        if plain not in self.images or digest not in {"", self.images[plain].id}:
+            raise InfraError("no-image", f"{spec.image} is not in the engine")
+        self.containers.add(spec.name)
+
+    def container(self, name: str) -> ContainerState | None:
+        """The container of that name, which runs."""
+        self._called("container", name)
+        running = ContainerState(running=True, code=0, out_of_memory=False, pid=1, began="", execs=())
+        return running if name in self.containers else None
+
+    def signal_container(self, name: str, signal: str) -> None:
+        """Remember the signal."""
+        self._called(f"signal {signal}", name)
+
+    def stop_container(self, name: str, grace: float) -> None:
+        """Remember the patience."""
+        self._called(f"stop {grace:g}", name)
+
+    def delete_container(self, name: str) -> None:
+        """Remove a container."""
+        self._called("delete_container", name)
+        self.containers.discard(name)
 
     def remove_container(self, name: str) -> None:
         """Remove a container."""

@@ -7,12 +7,15 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from ..errors import ConfigError, InfraError
+
+DISK_REMEDY = "free space (docker system df; inv reap) or set ROCM_CI_STATE to a folder on another disk"
+"""What to do about a disk that is full."""
 
 
 def package_data(installed: str, checkout: str) -> Path:
@@ -38,8 +41,7 @@ def disk_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = "free space (docker system df; inv reap) or set ROCM_CI_STATE to a folder on another disk"
-        raise InfraError("disk", f"{doing}: {error.strerror or error}", hint=hint) from None
+        raise InfraError("disk", f"{doing}: {error.strerror or error}", hint=DISK_REMEDY) from None
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -160,16 +162,22 @@ class LineLog:
     """A file that takes lines as they come. A full disk ends the log, never the run that it records."""
 
     def __init__(self, path: Path) -> None:
-        self._stream = path.open("w", encoding="utf-8")
+        self._stream = path.open("w", encoding="utf-8", buffering=1)  # whoever waits for a hang wants to see it
+        self.lost = ""
+        """Why lines are missing from it; empty where none are."""
 
     def add(self, line: str) -> None:
         """Append one line."""
-        with suppress(OSError):
+        try:
             self._stream.write(line + "\n")
+        except OSError as error:
+            self.lost = error.strerror or str(error)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        with suppress(OSError):
+        try:
             self._stream.close()
+        except OSError as error:
+            self.lost = error.strerror or str(error)

@@ -65,6 +65,12 @@ def memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def kernel() -> str:
+    """The running kernel: name, release, machine."""
+    about = os.uname()
+    return f"{about.sysname} {about.release} {about.machine}"
+
+
 def free_disk(folder: Path) -> int:
     """Free bytes on the file system of ``folder`` or its nearest parent that exists."""
     there = next(path for path in (folder, *folder.parents) if path.exists())

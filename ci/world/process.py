@@ -12,6 +12,7 @@ import selectors
 import shlex
 import signal
 import subprocess
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -41,7 +42,8 @@ class Command:
 
     ``brief`` is for a question that ends by itself within moments: it is not told of our
     death, and so starts without a copy of this process, and has no limits.  ``exact`` keeps what it writes as
-    data: carriage returns stay, bytes that are not UTF-8 become surrogates.
+    data: carriage returns stay, bytes that are not UTF-8 become surrogates.  ``patience`` is the seconds it
+    may clean up after SIGINT before it is told more firmly.
     """
 
     argv: tuple[str, ...]
@@ -51,6 +53,7 @@ class Command:
     inactivity: float | None = None
     brief: bool = False
     exact: bool = False
+    patience: float = 10.0
 
     def __str__(self) -> str:
         return shlex.join(self.argv)
@@ -124,9 +127,12 @@ def _collected(
 
 @contextmanager
 def started(
-    command: Command, stdout: int | IO[bytes] = subprocess.PIPE, stderr: int | IO[bytes] = subprocess.PIPE
+    command: Command,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+    handles: tuple[int, ...] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The child in a group of its own that dies with us, pipes closed on the way out."""
+    """The child in a group of its own that dies with us, pipes closed on the way out; it inherits ``handles`` too."""
     if not command.brief:
         _libc()  # loaded here, so that the child does nothing but one system call before exec
     try:
@@ -138,6 +144,7 @@ def started(
             stdout=stdout,
             stderr=stderr,
             process_group=0,
+            pass_fds=handles,
             preexec_fn=None if command.brief else die_with_parent,  # noqa: PLW1509 - one system call, see above
         )
     except OSError as error:
@@ -169,16 +176,20 @@ def stop(child: subprocess.Popen[bytes]) -> None:
 
 
 class Pump:
-    """Reads both streams to their end, line by line."""
+    """Reads both streams to their end, line by line; one of more than ``longest`` bytes comes in parts (0: never)."""
 
-    def __init__(self, child: subprocess.Popen[bytes], on_line: Lines | None, clock: Clock, *, exact: bool) -> None:
+    def __init__(
+        self, child: subprocess.Popen[bytes], on_line: Lines | None, clock: Clock, *, exact: bool, longest: int = 0
+    ) -> None:
         self._exact = exact
+        self._longest = longest
         self._child = child
         self._on_line = on_line
         self._clock = clock
         limit = _TAIL if on_line else None
         self._kept: dict[str, deque[str]] = {"stdout": deque(maxlen=limit), "stderr": deque(maxlen=limit)}
         self._rest: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+        self._size = {"stdout": 0, "stderr": 0}
 
     def text(self, name: str) -> str:
         """What was kept of a stream."""
@@ -221,15 +232,28 @@ class Pump:
         """Take what the stream ``name`` has to give now; False at its end."""
         data = os.read(handle, 65536)
         if not data:
-            if any(self._rest[name]):
-                self._line(name, b"".join(self._rest[name]))
+            self._unfinished(name)
             return False
         first, *others = data.split(b"\n")
         self._rest[name].append(first)
+        self._size[name] += len(first)
         for begun in others:
             self._line(name, b"".join(self._rest[name]))
             self._rest[name] = [begun]
+            self._size[name] = len(begun)
+        if self._longest and self._size[name] > self._longest:
+            self._unfinished(name)
         return True
+
+    def flush(self) -> None:
+        """Hand on lines that were begun, where the streams stay open but nobody reads them any more."""
+        for name in self._rest:
+            self._unfinished(name)
+
+    def _unfinished(self, name: str) -> None:
+        if any(self._rest[name]):
+            self._line(name, b"".join(self._rest[name]))
+        self._rest[name], self._size[name] = [], 0
 
     def _line(self, name: str, raw: bytes) -> None:
         line = raw.decode("utf-8", "surrogateescape") if self._exact else raw.decode("utf-8", "replace").rstrip("\r")
@@ -282,7 +306,13 @@ _held = _Held()
 
 @contextmanager
 def holding_signals() -> Iterator[None]:
-    """Let a clean-up end before a signal that comes in its middle is heard."""
+    """Let a clean-up end before a signal that comes in its middle is heard.
+
+    Signals are heard in the main thread: a clean-up in another one is not disturbed, and must not hold them up.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     _held.depth += 1
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,8 @@ from typing import Any
 import pytest
 
 from tests import recipes
+from tests.engine.sandboxes import KINDS, Box
+from tests.faults import stand
 
 ROOT = Path(__file__).resolve().parents[2]
 BUSYBOX = Path("/bin/busybox")
@@ -104,6 +107,34 @@ def busy_root() -> Iterator[str]:
     for image in docker("images", "--format", "{{.Repository}}:{{.Tag}}", "rocm-ci/root").splitlines():
         if ":busy-" in image:
             docker("rmi", "-f", image, check=False)
+
+
+@pytest.fixture(scope="session")
+def sandbox_image() -> Iterator[str]:
+    """A root image of one static binary, under a name that no other test removes."""
+    name = f"rocm-ci-sandboxes/busy-{secrets.token_hex(4)}:1"
+    docker("import", "-", name, stdin=stand.busy_root())
+    yield name
+    for image in (name, *(name.replace("busy-", f"no-{missing}-") for missing in ("sh", "sleep"))):
+        docker("rmi", "--force", image, check=False)
+
+
+@pytest.fixture(params=KINDS)
+def box(request: pytest.FixtureRequest, sandbox_image: str) -> Iterator[Box]:
+    """A sandbox of either kind, ended afterwards; the test begins it with the options it wants."""
+    made = Box(request.param, sandbox_image)
+    yield made
+    if hasattr(made, "sandbox"):
+        made.sandbox.end(0.2)
+
+
+@pytest.fixture
+def container(sandbox_image: str) -> Iterator[Box]:
+    """A container, for what a native sandbox does not promise."""
+    made = Box("container", sandbox_image)
+    yield made
+    if hasattr(made, "sandbox"):
+        made.sandbox.end(0.2)
 
 
 def remove_images(prefix: str) -> None:

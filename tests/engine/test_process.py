@@ -385,3 +385,29 @@ def test_a_signal_in_a_clean_up_is_heard_when_it_is_over() -> None:
         clean_up()
     assert done == ["cleaned up"]
     assert stopped.value.exit_code == 143
+
+
+def test_a_clean_up_in_another_thread_does_not_hold_a_signal_up() -> None:
+    """It could not raise it where it would be heard."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def clean_up() -> None:
+        with process.holding_signals():
+            entered.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=clean_up)
+    thread.start()
+    entered.wait(60)
+    try:
+        with pytest.raises(Interrupted):
+            _told_to_stop()
+    finally:
+        leave.set()
+        thread.join(60)
+
+
+def _told_to_stop() -> None:
+    with process.listen():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +13,6 @@ from ci.settings import Settings
 from ci.world.crew import Done
 from ci.world.process import Command, Finished
 from tests.unit.audit_makers import sample
-
-SYSTEM = "/usr/include/fake_system.h"
 
 
 def code_object(arch: str, mark: bytes = b"") -> bytes:
@@ -26,10 +24,11 @@ def code_object(arch: str, mark: bytes = b"") -> bytes:
 
 @dataclass
 class Compiler:
-    """Stands for ``run`` and ``run_all``; ``compiled`` lists (source, arch).
+    """Stands for ``run`` and ``run_all``; ``compiled`` lists (source, arch), ``env`` is what the last one saw.
 
     ``before`` is called before each compile's end; ``ends`` maps (source, arch) to how it ends instead;
-    ``other`` maps an arch to the one the object is made for by mistake; ``warning`` is said every time.
+    ``other`` maps an arch to the one the object is made for by mistake; ``warning`` is said every time;
+    ``system`` is a header outside of the project that every source includes.
     """
 
     version: str = "1"
@@ -38,12 +37,15 @@ class Compiler:
     ends: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     other: dict[str, str] = field(default_factory=dict)
     warning: str = ""
+    system: str = "/usr/include/fake_system.h"
+    env: Mapping[str, str] | None = None
 
     def run(self, command: Command, *_more: object) -> Finished:
         """The questions a toolchain is asked."""
         words = command.argv[1:]
         if words == ("--version",):
-            text = f"HIP version: {self.version}\nclang version {self.version}\nInstalledDir: /somewhere\n"
+            where = Path(command.argv[0]).parent
+            text = f"HIP version: {self.version}\nclang version {self.version}\nInstalledDir: {where}\n"
             return Finished(command, 0, text, "")
         assert words[0] == "-###" or command.argv[0] == "ldd", command
         return Finished(command, 0, "", f' "{command.argv[0]}" "-cc1" "/nowhere/ocml.bc"\n')
@@ -57,6 +59,7 @@ class Compiler:
     def _compile(self, command: Command) -> Finished:
         words = command.argv
         assert command.cwd is not None
+        self.env = command.env
         source = next(word for word in words if word.endswith(".hip"))
         arch = next(word for word in words if word.startswith("--offload-arch=")).partition("=")[2]
         read = self._read(command.cwd, source, [word[2:] for word in words if word.startswith("-I")])
@@ -69,9 +72,9 @@ class Compiler:
         Path(words[words.index("-o") + 1]).write_bytes(code_object(self.other.get(arch, arch), mark))
         if "-dependency-file" in words:
             listed = words[words.index("-dependency-file") + 2]
-            Path(listed).write_text("object: " + " \\\n  ".join([*read, SYSTEM]) + "\n")
+            Path(listed).write_text("object: " + " \\\n  ".join([*read, self.system]) + "\n")
         else:
-            said = "".join(f". {name}\n" for name in read[1:])
+            said = "".join(f"{'.' * depth} {name}\n" for depth, name in enumerate(read) if depth)
         return Finished(command, 0, "", said + self.warning)
 
     def _read(self, root: Path, source: str, include: list[str]) -> list[str]:
