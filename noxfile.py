@@ -60,6 +60,30 @@ def hip_compile(session: nox.Session) -> None:
     run(session, "ci", "hip-compile", *session.posargs)
 
 
+@nox.session(name="rocm-tests")
+def rocm_tests(session: nox.Session) -> None:
+    """What one GPU, or none, can prove, in the stack's test image; ``-- --plan`` shows it."""
+    run(session, "ci", "test", "rocm-tests", *session.posargs)
+
+
+@nox.session(name="rocm-distributed-tests")
+def rocm_distributed_tests(session: nox.Session) -> None:
+    """Several ranks on one node, on its GPUs or on the CPU; ``-- --require-gpu`` is red where anything is skipped."""
+    run(session, "ci", "test", "rocm-distributed-tests", *session.posargs)
+
+
+@nox.session(name="shutdown-timeout")
+def shutdown_timeout(session: nox.Session) -> None:
+    """The engine leaves in time on SIGTERM and leaves nothing behind."""
+    run(session, "ci", "test", "shutdown-timeout", *session.posargs)
+
+
+@nox.session(name="deepep-data-parallel")
+def deepep_data_parallel(session: nox.Session) -> None:
+    """Data parallel with the all-to-all backend the platform has."""
+    run(session, "ci", "test", "deepep-data-parallel", *session.posargs)
+
+
 @nox.session
 def faults(session: nox.Session) -> None:
     """The world fails on purpose: engine, registry, disk, signals."""

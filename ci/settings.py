@@ -40,6 +40,21 @@ KNOWN: tuple[Known, ...] = (
         "stop",
         allowed=("stop", "build"),
     ),
+    Known(
+        "ROCM_CI_ARTIFACT_ONLY",
+        "1: build-test ships an artifact bundle instead of an image, as --artifact-only does",
+        "",
+        "0",
+        allowed=("0", "1"),
+    ),
+    Known(
+        "ROCM_CI_RUNTIME",
+        "where tests run: docker (a container per step) or native (the container we are in)",
+        "--runtime",
+        "docker",
+        allowed=("docker", "native"),
+    ),
+    Known("ROCM_CI_MODEL_CACHE", "folder of the models that tests need (an HF_HOME), shared by all jobs of this host"),
     Known("ROCM_CI_BUILDER", "buildx builder that builds; default the engine's own"),
     Known("PYTORCH_ROCM_ARCH", "gfx targets to build for", "--arch"),
     Known("DEEPEP_ROCM_ARCH", "gfx targets rocSHMEM and DeepEP are built for"),
@@ -58,7 +73,8 @@ HOST_NAMES = (
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_TRUSTED_HOST", "PIP_CONFIG_FILE",
     "PIP_NO_INDEX", "MAX_JOBS", "XDG_CONFIG_HOME",
     "ROCM_PATH", "HIP_PATH", "HIP_CLANG_PATH", "HIP_DEVICE_LIB_PATH", "LD_LIBRARY_PATH", "TMPDIR",
-    "CCACHE_DIR", "SCCACHE_DIR", "XDG_CACHE_HOME",
+    "CCACHE_DIR", "SCCACHE_DIR", "XDG_CACHE_HOME", "SLURM_CONF",
+    "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
 )  # fmt: skip
 """Names of other programs that we honour; everything else in the environment is invisible to us."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .answer import Answer
@@ -13,6 +14,8 @@ from .errors import CiError, ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .artifact.mode import Mode
+    from .build.perform import Performance
     from .build.workspace import Workspace
     from .world.ledger import Ledger
 
@@ -67,6 +70,26 @@ WHEELS = (
     REGISTRY,
     *COMMON,
 )
+ARTIFACTS = (
+    Option("artifact-only", "ship the files that make the image out of ci-base, as a bundle, instead of it", "flag"),
+    Option("out", "with --artifact-only: folder or s3://BUCKET/PREFIX the bundle goes to; default ./dist"),
+    Option("artifact", "make the image of ci-base and a bundle: a file, a folder, s3://BUCKET/PREFIX or buildkite:"),
+    Option("allow-fallback", "with --artifact: where the bundle cannot be used, build or reuse the image", "flag"),
+)
+TESTS = (
+    Option("only", "step to run; may be repeated", "list"),
+    Option("runtime", "docker: a container per step; native: the container we are in", sets=True),
+    Option("image", "image to run every step in, by digest; default the stack's own, built where it does not exist"),
+    Option("artifact", "make the test image of ci-base and a bundle: a file, folder, s3://BUCKET/PREFIX or buildkite:"),
+    Option("allow-fallback", "with --artifact: where the bundle cannot be used, build or reuse the image", "flag"),
+    Option("require-gpu", "a step that cannot run here makes the run empty (exit 6) instead of skipped", "flag"),
+    Option("deadline", "minutes for everything, image, teardown and report included; default no limit"),
+    Option("jobs", "steps at once: a number, or auto for as many as the GPUs of this node allow; default 1"),
+    Option("shard", "run part NUMBER/COUNT of the tests of each step, for runs on several nodes"),
+    Option("durations", "JSON file with the seconds of each test, as a run writes it; shards are planned from it"),
+    ON_UNKNOWN,
+    PLAN,
+)
 LOOKS = (REGISTRY, *INPUTS, *COMMON)
 BUILDS = (PUSH, ON_UNKNOWN, PLAN, *LOOKS)
 
@@ -91,6 +114,16 @@ def _build(call: Call, goal: str) -> Answer:
 
 
 def _perform(call: Call, work: Workspace, goal: str) -> Answer:
+    from .report import runs
+
+    with _performing(call, work) as performance:
+        performance.run((goal,))
+    return runs.answer(call.verb.name, performance)
+
+
+@contextmanager
+def _performing(call: Call, work: Workspace) -> Iterator[Performance]:
+    """A performance in a run of its own; where it ends badly, what it did is shown first."""
     from .build.perform import Performance
     from .names import run_id
     from .report import runs
@@ -103,11 +136,27 @@ def _perform(call: Call, work: Workspace, goal: str) -> Answer:
     on_unknown = work.settings.get("ROCM_CI_ON_UNKNOWN").value
     performance = Performance(work, call.ledger, call.console, call.on("push"), on_unknown)
     try:
-        performance.run((goal,))
+        yield performance
     except CiError as error:
         call.console.say(runs.failure(call.verb.name, performance, error))
         raise
-    return runs.answer(call.verb.name, performance)
+
+
+def _with_artifact(call: Call, goal: str, mode: Mode) -> Answer:
+    """Ship a bundle, or make the image from one."""
+    from .artifact import ship, use
+    from .artifact.outlook import outlook
+    from .report import artifacts
+
+    work = _workspace(call, goal)
+    _say_notices(call, work)
+    if call.on("plan"):
+        return artifacts.planned(outlook(work, goal, mode), out=mode.out, place=mode.place)
+    with _performing(call, work) as performance:
+        if mode.out:
+            return artifacts.shipped(call.verb.name, performance, ship.ship(performance, goal, mode.out))
+        image = use.image(performance, goal, mode.place, fallback=mode.fallback)
+    return artifacts.made(call.verb.name, performance, image)
 
 
 def _say_notices(call: Call, work: Workspace) -> None:
@@ -127,7 +176,12 @@ def build_ci_base(call: Call) -> Answer:
 
 def build_test(call: Call) -> Answer:
     """Build the test image, which has the software under test, unless its identity is there already."""
-    return _build(call, "test")
+    from .artifact import mode
+
+    only, fallback = call.on("artifact-only"), call.on("allow-fallback")
+    options = mode.Options(only, call.text("out"), call.text("artifact"), fallback, call.on("push"))
+    wanted = mode.read(call.settings, options)
+    return _with_artifact(call, "test", wanted) if wanted.out or wanted.place else _build(call, "test")
 
 
 def plan(call: Call) -> Answer:
@@ -164,11 +218,17 @@ def audit(call: Call) -> Answer:
 
 def index(call: Call) -> Answer:
     """Make a package index of a folder or bucket of wheels, for pip and uv; all is checked before any is shown."""
+    from pathlib import Path
+
+    from . import documents, settings
     from .report import indexes
     from .wheels.place import opened, perform
 
+    documents.refuse(settings.problems(call.settings))
     store = opened(call.text("place"))
     added = tuple(call.values.get("add") or ())
+    if not call.on("plan"):
+        _begin(call, Path(call.settings.get("ROCM_CI_STATE").value))
     result = perform(store, added, call.console.say, replace=call.on("replace"), plan=call.on("plan"))
     for notice in result.notices:
         call.console.notice(notice)
@@ -201,6 +261,32 @@ def wheel(call: Call) -> Answer:
     if call.on("plan"):
         return packed.planned(request)
     return packed.answer(job.perform(request, _begin(call, request.state), call.console))
+
+
+def test(call: Call) -> Answer:
+    """Run a suite inside the stack's images, on this node's GPUs or on the CPU, with a verdict one can trust."""
+    from .report import suites
+    from .suites import job, request
+    from .world.clock import SystemClock
+
+    begun = SystemClock().monotonic()
+    asked = request.read(call.text("suite"), call.values, call.settings.get("ROCM_CI_RUNTIME").value)
+    work = _workspace(call)
+    _say_notices(call, work)
+    found = job.read(asked, work)
+    for notice in found.plan.notices:
+        call.console.notice(notice)
+    if call.on("plan"):
+        return suites.planned(found.plan, found.outlook())
+    run = found.perform(_begin(call, work.state), call.console, begun)
+    try:
+        return suites.answer(run.perform())
+    except (CiError, Exception):
+        ended = suites.answer(run.result())
+        call.so_far = ended.document
+        if run.results:
+            call.console.say(ended.text)
+        raise
 
 
 def _opened(call: Call, state: Path) -> Ledger:
@@ -247,13 +333,14 @@ def _verb(run: Callable[[Call], Answer], *options: Option, argument: str = "", a
 VERBS: tuple[Verb, ...] = (
     _verb(build_base, *BUILDS),
     _verb(build_ci_base, *BUILDS),
-    _verb(build_test, *BUILDS),
+    _verb(build_test, *ARTIFACTS, *BUILDS),
     _verb(plan, *LOOKS),
     _verb(explain, AGAINST, *INPUTS, *COMMON, argument="tier", argument_help="tier to explain, for example ci-base"),
     _verb(audit, *AUDITS, argument="target", argument_help="wheel, .so, .hsaco, .o, .a, .bc or folder to audit"),
     _verb(index, *INDEXES, argument="place", argument_help="folder, or s3://BUCKET/PREFIX, that holds the wheels"),
     _verb(hip_compile, *KERNELS),
     _verb(wheel, *WHEELS),
+    _verb(test, *TESTS, *LOOKS, argument="suite", argument_help="suite to run, for example rocm-distributed-tests"),
     _verb(config, *LOOKS),
     _verb(doctor, REGISTRY, *COMMON),
     _verb(reap, PLAN, *COMMON),

@@ -91,3 +91,26 @@ def write(folder: Path, dockerfile: str = DOCKERFILE, stack: str = STACK) -> Pat
     (folder / "recipe/scripts/a.sh").chmod(0o755)
     (folder / "recipe/scripts/link").symlink_to("a.sh")
     return folder / "recipe/tiny.yaml"
+
+
+ARTIFACT_STACK = STACK.replace("tiny\nplatform", "artifact\nplatform").replace(
+    "    target: test\n", "    target: test\n    artifact: test_artifact\n    fetch: [test_fetch]\n"
+)
+"""The same with an artifact stage, for artifact-only mode."""
+
+ARTIFACT_DOCKERFILE = DOCKERFILE.replace(
+    "FROM ${CI_BASE_IMAGE} AS test\n",
+    """\
+FROM ${CI_BASE_IMAGE} AS test_fetch
+RUN mkdir -p /artifact/bin /artifact/data/deep && cat /opt/both > /artifact/data/deep/both \\
+    && echo 'echo tool' > /artifact/bin/tool && busybox chmod 755 /artifact/bin/tool
+
+FROM scratch AS test_artifact
+COPY --from=test_fetch /artifact/ /
+
+FROM ${CI_BASE_IMAGE} AS test
+RUN --network=none --mount=type=bind,from=test_artifact,source=/data,target=/run/data \\
+    cat /run/data/deep/both > /opt/from-artifact
+COPY --from=test_artifact /bin/ /opt/bin/
+""",
+)

@@ -42,7 +42,10 @@ class Root(NamedTuple):
 
 
 class Tier(NamedTuple):
-    """One image of the stack; ``parents`` maps a build argument to the tier or root it names."""
+    """One image of the stack; ``parents`` maps a build argument to the tier or root it names.
+
+    ``artifact`` is the stage whose files make it out of its parents; empty where it has none.
+    """
 
     name: str
     dockerfile: str
@@ -51,6 +54,7 @@ class Tier(NamedTuple):
     beside: tuple[str, ...]
     fetch: tuple[str, ...]
     place: Place
+    artifact: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Stack:
     pins: Mapping[str, str]
     disk_gb: int = 0
     toolchain: str = ""
+    suites: str = ""
 
     def tier(self, name: str) -> Tier:
         """The tier called ``name``; raises ``ConfigError`` with a suggestion."""
@@ -196,12 +201,14 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
                 tuple(entry.get("beside", ())),
                 tuple(entry.get("fetch", ())),
                 document.place("tiers", name),
+                entry.get("artifact", ""),
             )
             for name, entry in data["tiers"].items()
         },
         pins=pins,
         disk_gb=data.get("disk_gb", 0),
         toolchain=data.get("toolchain", ""),
+        suites=data.get("suites", ""),
     )
 
 
@@ -242,6 +249,10 @@ def _tier_problems(stack: Stack, document: documents.Document) -> Iterator[Probl
             where = document.place("tiers", tier.name, "dockerfile")
             hint = f"looked in {_shown(stack.recipe)}"
             yield Problem("no-dockerfile", f"there is no Dockerfile {tier.dockerfile}", hint, place=where)
+        if tier.artifact and not any(parent in stack.tiers for _, parent in tier.parents):
+            where = document.place("tiers", tier.name, "artifact")
+            hint = "an artifact is installed on the image of another tier; leave it out here"
+            yield Problem("artifact-without-parent", f"tier {tier.name} descends from no tier", hint, place=where)
         for argument, parent in tier.parents:
             if parent not in known:
                 where = document.place("tiers", tier.name, "parents", argument)

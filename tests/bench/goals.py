@@ -52,6 +52,11 @@ GOALS: tuple[Goal, ...] = (
     Goal("index-first", "index", "the same, no page written yet", "`dumb-pypi`", "ratio", None),
     Goal("index-cold", "index", "the same, every wheel read and hashed", "", "seconds", None),
     Goal("index-add", "index", "`index --add` of one wheel to 10,000", "to 100", "ratio", 1.25),
+    Goal("shards-floor", "shards", "longest of 2 to 16 shards, at its worst", "max(longest, total/n)", "ratio", 1.02),
+    Goal("shards-split", "shards", "longest of 2 to 16 shards", "`pytest-split`, tests dealt singly", "ratio", None),
+    Goal("shards-set-up", "shards", "the same, modules set up where they run", "`pytest-split`", "ratio", 1.0),
+    Goal("shards-modulo", "shards", "the same, without set-up", "index modulo n", "ratio", 1.0),
+    Goal("runner-step", "runner", "a step in a sandbox, above `docker run --rm --init`", "", "seconds", 1.0),
 )
 
 

@@ -36,6 +36,11 @@ def test_the_promised_bounds() -> None:
         "index-first": None,
         "index-cold": None,
         "index-add": 1.25,
+        "shards-floor": 1.02,
+        "shards-split": None,
+        "shards-set-up": 1.0,
+        "shards-modulo": 1.0,
+        "runner-step": 1.0,
     }
 
 

@@ -95,3 +95,15 @@ def test_no_secret_value_is_in_the_definition() -> None:
     secrets = {"ca": "PEM hunter2", "https_proxy": "http://me:hunter2@proxy"}
     assert "hunter2" not in json.dumps(define(secrets=tuple(secrets)))
     assert definition.secret_environment(secrets) == {"ROCM_CI_SECRET_HTTPS_PROXY": "http://me:hunter2@proxy"}
+
+
+def test_the_files_of_a_stage_instead_of_an_image() -> None:
+    target = define(stage="made", labels={})
+    assert (target["target"], target["output"]) == ("made", [f"type=local,dest={definition.FILES}"])
+    assert "labels" not in target
+
+
+def test_a_folder_stands_in_for_a_stage() -> None:
+    target = define(contexts=("recipe", "src"), given={"made": "artifact/files"})
+    assert target["contexts"] == {"src": "context/src", "made": "artifact/files"}
+    assert (target["target"], target["output"]) == ("ci_base", ["type=image,name=a:b"])

@@ -12,8 +12,9 @@ from ci.answer import Answer
 from ci.errors import ConfigError, InfraError, Outcome
 from ci.settings import capture
 from ci.world import files
-from ci.world.fakes import FakeClock, FakeEngine, image
+from ci.world.fakes import FakeClock, FakeEngine, FakeRun, image
 from ci.world.ledger import VERSION, Ledger
+from ci.world.slurm import Slurm
 
 DEAD = {"version": VERSION, "pid": 1, "started": 1, "boot": "another boot"}
 
@@ -201,3 +202,16 @@ def test_records_of_runs_long_ended_go_and_those_that_are_not_over_stay(host: Ho
     assert host.reap().document["records"] == 1
     left = {path.name for path in (host.state / "runs").iterdir()}
     assert left == {names[1], names[20], "not-a-run-of-ours"}
+
+
+def test_a_job_in_the_queue_goes_by_its_name(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But only one that this run can have made: whoever may write a ledger could name another's."""
+    run = FakeRun({("scancel", "--name=rocm-ci-dead-step"): (0, "", "")})
+    monkeypatch.setattr(reap, "Slurm", lambda environ: Slurm(environ, run))
+    ledger = host.run("dead")
+    for name in ("rocm-ci-dead-step", "rocm-ci-alive-step", "training", "rocm-ci-dead-step,training"):
+        ledger.will_make("slurm-job", name)
+    rows = host.reap().document["removed"]
+    assert [row["name"] for row in rows if not row["problem"]] == ["rocm-ci-dead-step"]
+    assert [command.argv for command in run.commands] == [("scancel", "--name=rocm-ci-dead-step")]
+    assert len(ledger.open_things()) == 3

@@ -1,0 +1,282 @@
+"""The test catalogue of a stack: suites and their steps, read from one file and checked as a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .. import documents
+from ..errors import ConfigError, Place, Problem
+from ..recipe.stack import HOME, Stack
+from ..recipe.stack import archs as arch_table
+from ..world import files
+
+
+class Command(NamedTuple):
+    """One command of a step: ``kind`` is ``pytest`` (arguments of it) or ``run`` (a program and its arguments)."""
+
+    kind: str
+    words: tuple[str, ...]
+    allow_empty: bool = False
+
+
+class Needs(NamedTuple):
+    """What a node has to have."""
+
+    gpus: int = 0
+    archs: tuple[str, ...] = ()
+    memory_gb: int = 0
+    rdma: bool = False
+    network: bool = False
+    nodes: int = 1
+
+
+class Limits(NamedTuple):
+    """Seconds for all of a step, for a silence, and between SIGTERM and SIGKILL."""
+
+    seconds: float
+    silent: float
+    grace: float
+
+
+class Profile(NamedTuple):
+    """How a container is bounded; 0 is no bound."""
+
+    shm_mb: int = 64
+    memory_mb: int = 0
+    pids: int = 16384
+    ipc: str = "private"
+
+
+class Exemption(NamedTuple):
+    """Why a test (or, with ``test`` empty, a whole step) is left out or forgiven, and until which day."""
+
+    reason: str
+    until: date
+    link: str = ""
+    test: str = ""
+    owner: str = ""
+
+    def holds(self, today: date) -> bool:
+        """Whether the exemption still counts."""
+        return today <= self.until
+
+    def __str__(self) -> str:
+        link = f", {self.link}" if self.link else ""
+        return f"{self.reason} (until {self.until}{link})"
+
+
+class Health(NamedTuple):
+    """The program that proves a GPU well, and the seconds it may take."""
+
+    argv: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step as it is on one kind of node."""
+
+    name: str
+    summary: str
+    tier: str
+    commands: tuple[Command, ...]
+    needs: Needs
+    limits: Limits
+    profile: Profile
+    env: Mapping[str, str]
+    secrets: tuple[str, ...]
+    models: tuple[str, ...]
+    workdir: str
+    shards: int
+    skip: Exemption | None
+    skips: tuple[Exemption, ...]
+
+
+class Suite(NamedTuple):
+    """A named list of steps."""
+
+    name: str
+    summary: str
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A whole suite file; ``data`` are the steps as written, resolved for a kind of node by ``step``."""
+
+    file: str
+    runtime: str
+    suites: Mapping[str, Suite]
+    profiles: Mapping[str, Profile]
+    quarantine: tuple[Exemption, ...]
+    health: Health | None
+    durations: Path | None
+    data: Mapping[str, Mapping[str, Any]]
+
+    def suite(self, name: str) -> Suite:
+        """The suite called ``name``; raises ``ConfigError`` with a suggestion."""
+        if name not in self.suites:
+            hint = documents.suggest(name, list(self.suites))
+            raise ConfigError("unknown-suite", f"{self.file} has no suite {name!r}", hint=hint)
+        return self.suites[name]
+
+    def runs_on_cpu(self, name: str) -> bool:
+        """Whether step ``name`` says how it runs where there is no GPU, or needs none anywhere."""
+        data = self.data[name]
+        return "cpu" in data or not data.get("needs", {}).get("gpus", 0)
+
+    def step(self, name: str, arch: str = "") -> Step:
+        """Step ``name`` on a node of ``arch``; an empty arch is a node without GPUs."""
+        data = dict(self.data[name])
+        variant = data.get("archs", {}).get(arch, {}) if arch else data.get("cpu", {})
+        if not arch and "cpu" in data:
+            data["needs"] = {**data.get("needs", {}), "gpus": 0, "archs": []}
+        env = {**data.get("env", {}), **variant.get("env", {})}
+        data |= variant | {"needs": {**data.get("needs", {}), **variant.get("needs", {})}, "env": env}
+        return _step(name, data, self.profiles)
+
+
+def load(stack: Stack) -> Catalogue:
+    """The catalogue of ``stack``; raises ``ConfigError`` with all problems, each with its line."""
+    if not stack.suites:
+        hint = "name its suite file: `suites: suites/NAME.yaml`"
+        raise ConfigError("no-suites", f"stack {stack.name} has no suites", hint=hint, place=Place(stack.file))
+    return read(stack.recipe / stack.suites, tuple(stack.tiers))
+
+
+def read(path: Path, tiers: tuple[str, ...]) -> Catalogue:
+    """The catalogue in the file ``path``, whose steps run in the images of ``tiers``."""
+    document = documents.read(files.read_text(path), path.name)
+    schema = json.loads(files.read_text(HOME / "suites" / "suite.schema.json"))
+    documents.refuse((*document.problems, *documents.check(document, schema)))
+    documents.refuse(tuple(_problems(document, tiers)))
+    data = document.value
+    health = data.get("health")
+    return Catalogue(
+        file=path.name,
+        runtime=data["runtime"],
+        suites={name: Suite(name, each["summary"], tuple(each["steps"])) for name, each in data["suites"].items()},
+        profiles={name: Profile(**each) for name, each in data.get("profiles", {}).items()},
+        quarantine=tuple(_exemption(each) for each in data.get("quarantine", ())),
+        health=Health(tuple(health["run"]), float(health["seconds"])) if health else None,
+        durations=path.parent.parent / data["durations"] if "durations" in data else None,
+        data=data["steps"],
+    )
+
+
+def _step(name: str, data: Mapping[str, Any], profiles: Mapping[str, Profile]) -> Step:
+    needs = data.get("needs", {})
+    return Step(
+        name=name,
+        summary=data["summary"],
+        tier=data.get("tier", "test"),
+        commands=tuple(_command(each) for each in data["commands"]),
+        needs=Needs(**{**needs, "archs": tuple(needs.get("archs", ()))}),
+        limits=_limits(data["limits"]),
+        profile=profiles[data["profile"]] if "profile" in data else Profile(),
+        env=data.get("env", {}),
+        secrets=tuple(data.get("secrets", ())),
+        models=tuple(data.get("models", ())),
+        workdir=data.get("workdir", "{suite}"),
+        shards=data.get("shards", 1),
+        skip=_exemption(data["skip"]) if "skip" in data else None,
+        skips=tuple(_exemption(each) for each in data.get("skips", ())),
+    )
+
+
+def _command(data: Mapping[str, Any]) -> Command:
+    kind = "pytest" if "pytest" in data else "run"
+    return Command(kind, tuple(data[kind]), data.get("allow_empty", False))
+
+
+def _limits(data: Mapping[str, float]) -> Limits:
+    seconds = 60.0 * data["minutes"]
+    return Limits(seconds, 60.0 * data.get("silent_minutes", data["minutes"]), float(data.get("grace_seconds", 60)))
+
+
+def _exemption(data: Mapping[str, str]) -> Exemption:
+    return Exemption(**{**data, "until": date.fromisoformat(data["until"])})  # type: ignore[arg-type]
+
+
+# --- what the schema cannot see -----------------------------------------------------------------
+
+
+def _problems(document: documents.Document, tiers: tuple[str, ...]) -> Iterator[Problem]:
+    data = document.value
+    for name, step in data["steps"].items():
+        yield from _step_problems(document, ("steps", name), step, tiers)
+    used = set()
+    for name, suite in data["suites"].items():
+        for index, step in enumerate(suite["steps"]):
+            place = document.place("suites", name, "steps", index)
+            if step not in data["steps"]:
+                yield Problem(
+                    "unknown-step", f"no step {step!r}", documents.suggest(step, list(data["steps"])), place=place
+                )
+            elif step in suite["steps"][:index]:
+                yield Problem("step-twice", f"suite {name} has step {step} twice", place=place)
+            used.add(step)
+    for name in data["steps"].keys() - used:
+        hint = "put it into a suite, or delete it: a step nobody runs is no test"
+        yield Problem("unused-step", f"no suite has step {name}", hint, place=document.key("steps", name))
+    for index, each in enumerate(data.get("quarantine", ())):
+        yield from _date_problem(each, document.place("quarantine", index, "until"))
+
+
+def _step_problems(
+    document: documents.Document, path: tuple[str, ...], step: Mapping[str, Any], tiers: tuple[str, ...]
+) -> Iterator[Problem]:
+    if step.get("tier", "test") not in tiers:
+        known = documents.suggest(step.get("tier", "test"), tiers)
+        yield Problem(
+            "unknown-tier", f"no tier {step.get('tier', 'test')!r}", known, place=document.place(*path, "tier")
+        )
+    for index, each in enumerate(step.get("skips", ())):
+        yield from _date_problem(each, document.place(*path, "skips", index, "until"))
+    archs = [arch.name for arch in arch_table()]
+    for arch in step.get("archs", {}):
+        if arch not in archs:
+            hint = documents.suggest(arch, archs)
+            yield Problem("unknown-arch", f"no arch {arch!r}", hint, place=document.key(*path, "archs", arch))
+    variants: list[tuple[tuple[str, ...], Mapping[str, Any]]] = [((), step), (("cpu",), step.get("cpu", {}))]
+    variants += [(("archs", name), each) for name, each in step.get("archs", {}).items()]
+    for where, variant in variants:
+        yield from _variant_problems(document, (*path, *where), variant, archs)
+
+
+def _variant_problems(
+    document: documents.Document, path: tuple[str, ...], variant: Mapping[str, Any], archs: list[str]
+) -> Iterator[Problem]:
+    profiles = list(document.value.get("profiles", {}))
+    if "profile" in variant and variant["profile"] not in profiles:
+        hint = documents.suggest(variant["profile"], profiles) if profiles else "the file has no profiles"
+        yield Problem(
+            "unknown-profile", f"no profile {variant['profile']!r}", hint, place=document.place(*path, "profile")
+        )
+    for index, command in enumerate(variant.get("commands", ())):
+        if ("pytest" in command) == ("run" in command):
+            place = document.place(*path, "commands", index)
+            yield Problem("which-command", "a command is either pytest or run", "give exactly one of them", place=place)
+    for index, arch in enumerate(variant.get("needs", {}).get("archs", ())):
+        if arch not in archs:
+            place = document.place(*path, "needs", "archs", index)
+            yield Problem("unknown-arch", f"no arch {arch!r}", documents.suggest(arch, archs), place=place)
+    if variant.get("shards", 1) < 1:
+        yield Problem("wrong-value", "shards must be 1 or more", place=document.place(*path, "shards"))
+    for key in ("minutes", "silent_minutes", "grace_seconds"):
+        if variant.get("limits", {}).get(key, 1) <= 0:
+            yield Problem("wrong-value", f"{key} must be above 0", place=document.place(*path, "limits", key))
+    if "skip" in variant:
+        yield from _date_problem(variant["skip"], document.place(*path, "skip", "until"))
+
+
+def _date_problem(exemption: Mapping[str, str], place: Place) -> Iterator[Problem]:
+    try:
+        date.fromisoformat(exemption["until"])
+    except ValueError:
+        yield Problem("wrong-value", f"{exemption['until']} is no day", place=place)

@@ -1,0 +1,158 @@
+"""Several steps at once on one node: each, or each shard of it, is a call of this very tool.
+
+The queue of leases is the scheduler: every call asks for the GPUs it needs and waits its turn,
+beside whatever else of this host does the same.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from ..build.perform import Screen
+from ..errors import Outcome
+from ..world import files
+from ..world.clock import Clock
+from ..world.crew import Crew
+from ..world.process import Command, Finished
+from ..world.sandbox import Limits
+from . import records, shard, words
+from .plan import RESERVE, Planned
+from .results import StepResult
+
+_PACKAGE = __package__.partition(".")[0]
+
+
+class Unit(NamedTuple):
+    """What one call runs: a step, and which part of its tests."""
+
+    planned: Planned
+    part: tuple[int, int]
+
+    @property
+    def label(self) -> str:
+        """``shutdown``, ``kernels 2/4``."""
+        number, count = self.part
+        return f"{self.planned.name} {number}/{count}" if count > 1 else self.planned.name
+
+
+def units(steps: Sequence[Planned]) -> tuple[Unit, ...]:
+    """The calls of a run: steps that take longest first, so that none of them is left for the end."""
+    found = [
+        Unit(each, (number, each.step.shards))
+        for each in steps
+        if not each.skip
+        for number in range(1, each.step.shards + 1)
+    ]
+    return tuple(sorted(found, key=lambda unit: -unit.planned.step.limits.seconds / unit.part[1]))
+
+
+def width(jobs: int, steps: Sequence[Planned], gpus: int) -> int:
+    """How many calls run at once; ``jobs`` 0 is as many as the GPUs allow, and one where none is needed."""
+    if jobs:
+        return jobs
+    needs = [each.step.needs.gpus for each in steps if not each.skip and each.step.needs.gpus]
+    return max(1, gpus // min(needs)) if needs else 1
+
+
+@dataclass
+class Crewing:
+    """What the calls have in common: the words after the suite; all have to be over at ``until`` (0: no limit)."""
+
+    suite: str
+    options: tuple[str, ...]
+    jobs: int
+    screen: Screen
+    clock: Clock
+    until: float = 0.0
+
+    def run(self, every: Sequence[Unit]) -> tuple[StepResult, ...]:
+        """Run all, at most ``jobs`` at once; gives their results in the order of ``every``."""
+        found: dict[int, StepResult] = {}
+        told: dict[int, list[str]] = {}
+
+        def heard(place: int, stream: str, line: str) -> None:
+            if stream == "stdout":
+                told.setdefault(place, []).append(line)
+            else:
+                self.screen.say(f"[{every[place].label}] {line}")
+
+        waiting = iter(every)
+        with Crew(heard, self.clock) as crew:
+            while not self._late:
+                while crew.busy < self.jobs and (unit := next(waiting, None)):
+                    crew.begin(self._command(unit))
+                if not crew.busy:
+                    break
+                for place, finished, seconds in crew.listen():
+                    found[place] = _result(every[place], finished, "\n".join(told.pop(place, ())), seconds)
+                    self.screen.say(f"[{every[place].label}] {found[place].outcome}")
+        late = "not finished: the run's deadline was reached"
+        return tuple(
+            found.get(place) or replace(_empty(unit), outcome=Outcome.TIMEOUT, reasons=(late,))
+            for place, unit in enumerate(every)
+        )
+
+    @property
+    def _late(self) -> bool:
+        return bool(self.until) and self.clock.monotonic() >= self.until
+
+    def _command(self, unit: Unit) -> Command:
+        number, count = unit.part
+        limits = unit.planned.step.limits
+        own = ("--only", unit.planned.name, "--shard", f"{number}/{count}", "--json")
+        argv = (sys.executable, "-m", _PACKAGE, "test", self.suite, *own, *self.options)
+        return Command(argv, patience=Limits(limits.seconds, None, limits.grace).teardown_seconds + RESERVE)
+
+
+def _empty(unit: Unit) -> StepResult:
+    number, count = unit.part
+    step = unit.planned.step
+    return StepResult(step.name, step.summary, Outcome.INTERNAL, shard=f"{number}/{count}" if count > 1 else "")
+
+
+def _result(unit: Unit, finished: Finished, text: str, seconds: float) -> StepResult:
+    """The result a call printed; one that printed none ended in a way nobody planned."""
+    empty = _empty(unit)
+    try:
+        document = json.loads(text)
+        rows = document.get("steps", ())
+        told = [StepResult.from_json(row) for row in rows if row["name"] == empty.name]
+    except (ValueError, KeyError, TypeError):
+        reason = f"its process ended with {finished.code} and no result: {finished.tail(2)}"
+        return replace(empty, seconds=seconds, reasons=(reason,))
+    if told:
+        return told[0]
+    reasons = tuple(problem["message"] for problem in document.get("problems", ()))
+    return replace(empty, seconds=seconds, outcome=Outcome(document["outcome"]), reasons=reasons)
+
+
+def unproven(every: Sequence[Unit], results: Sequence[StepResult]) -> tuple[str, ...]:
+    """Per divided step, what keeps us from saying that all its tests ran, each once, in the shard it was given to."""
+    problems: list[str] = []
+    for name in dict.fromkeys(unit.planned.name for unit in every if unit.part[1] > 1):
+        shards = [result for unit, result in zip(every, results, strict=True) if unit.planned.name == name]
+        shards.sort(key=lambda each: int(each.shard.partition("/")[0]))
+        problems += (f"{name}: {each}" for each in _divided(shards))
+    return tuple(problems)
+
+
+def _divided(shards: Sequence[StepResult]) -> list[str]:
+    numbers = {command.number for each in shards for command in each.commands}
+    problems: list[str] = []
+    for number in sorted(numbers):
+        commands = [command for each in shards for command in each.commands if command.number == number]
+        plans = [files.read_json(command.folder / words.SHARDS) for command in commands]
+        if not any(plans):
+            continue  # no set of tests: every shard ran it whole
+        if any(plan != plans[0] for plan in plans) or len(plans) != len(shards):
+            problems.append(f"command {number}: its shards did not plan from the same tests")
+            continue
+        ran = [[each.id for each in records.read(command.folder).events.ended] for command in commands]
+        problems += (
+            f"command {number}: {each}" for each in shard.proof(plans[0]["shards"], plans[0]["collected"], ran)
+        )
+    return problems

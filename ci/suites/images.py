@@ -1,0 +1,83 @@
+"""The image of each tier a suite runs in, by digest: reused, or built now, and said so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ..artifact import use
+from ..build.perform import Performance, Screen, TierResult
+from ..build.workspace import Workspace
+from ..errors import ConfigError, InfraError
+from ..world.engine import Engine
+
+
+class Bundle(NamedTuple):
+    """Where the artifact bundle of a tier is, and whether the tier is built where that cannot be used."""
+
+    where: str = ""
+    fallback: bool = False
+
+
+NO_BUNDLE = Bundle()
+
+
+class Images(NamedTuple):
+    """Tier to reference by digest; ``fallback`` says why a bundle was not used after all."""
+
+    references: Mapping[str, str]
+    fallback: str = ""
+
+
+def resolve(performance: Performance, tiers: Sequence[str], bundle: Bundle) -> Images:
+    """The image of each tier, here in the engine; what does not exist yet is built.
+
+    With a ``bundle`` the tiers that have an artifact stage are made of it.
+    """
+    work, screen = performance.workspace, performance.screen
+    shipped = [tier for tier in tiers if bundle.where and work.stack.tier(tier).artifact]
+    if bundle.where and not shipped:
+        hint = "leave --artifact out, or name an `artifact` stage for the tier"
+        raise ConfigError("no-artifact", f"stack {work.stack.name}: none of its tiers has an artifact stage", hint=hint)
+    found, why = {}, ""
+    for tier in shipped:
+        made = use.image(performance, tier, bundle.where, fallback=bundle.fallback)
+        how = "the bundle could not be used" if made.why else "of ci-base and a bundle"
+        screen.say(f"image {tier}: {made.result.reference} ({how})")
+        found[tier], why = made.result.reference, made.why or why
+    return Images(found | _built(performance, [tier for tier in tiers if tier not in found]), why)
+
+
+def _built(performance: Performance, tiers: Sequence[str]) -> dict[str, str]:
+    if not tiers:
+        return {}
+    work, screen = performance.workspace, performance.screen
+    performance.run(tuple(tiers))
+    results = {each.tier: each for each in performance.results}
+    for tier in tiers:
+        made = results[tier]
+        how = "built just now" if made.decision == "build" else "there already"
+        screen.say(f"image {tier}: {made.reference} ({how})")
+        _fetch(work, made)
+    return {tier: results[tier].reference for tier in tiers}
+
+
+def given(engine: Engine, reference: str, platform: str, screen: Screen) -> str:
+    """The image ``reference`` by digest; pulled where the engine has none."""
+    image = engine.image(reference)
+    if image is None:
+        screen.say(f"image {reference}: pulling it")
+        image = engine.pull(reference, platform)
+    named = reference if "@" in reference else f"{reference}@{image.id}"
+    screen.say(f"image {named} (given by --image)")
+    return named
+
+
+def _fetch(work: Workspace, made: TierResult) -> None:
+    """Bring an image that was found in the registry into the engine, and look that it is the one that was found."""
+    if work.engine.image(made.reference) is not None:
+        return
+    image = work.engine.pull(made.reference, work.stack.platform)
+    if image.id != made.digest and not any(each.endswith(made.digest) for each in image.digests):
+        hint = "somebody moves tags in this registry; run the same command again"
+        raise InfraError("wrong-image", f"{made.reference} was pulled and is {image.id}", hint=hint)

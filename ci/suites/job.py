@@ -1,0 +1,164 @@
+"""A call of ``test``, from its options to its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..build.perform import Performance, Screen
+from ..build.workspace import Workspace
+from ..errors import ConfigError
+from ..settings import Settings
+from ..world import files, gpus, host
+from ..world.buildx import environment as docker_environment
+from ..world.gpus import Node
+from ..world.ledger import Ledger
+from . import catalogue, durations, images, plan
+from .catalogue import Catalogue
+from .crewing import Crewing, width
+from .history import History
+from .images import Images
+from .perform import Run
+from .plan import RESERVE, SuitePlan
+from .request import Request
+from .runtime import Docker, Here, Runtime
+
+SECRETS = ("HF_TOKEN",)
+"""What a step can declare; nothing else of the caller's environment reaches a test."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A call that can be meant: what is asked, what the node has, and the plan that follows."""
+
+    request: Request
+    work: Workspace
+    catalogue: Catalogue
+    node: Node
+    plan: SuitePlan
+
+    @property
+    def settings(self) -> Settings:
+        """The environment of the call."""
+        return self.work.settings
+
+    def outlook(self) -> dict[str, str]:
+        """Tier to the image it would run in, and whether that is there; nothing is written."""
+        if self.request.runtime == "native" or not self.plan.tiers:
+            return {}
+        if self.request.image:
+            return dict.fromkeys(self.plan.tiers, self.request.image)
+        tiers = {each.name: each for each in self.work.plan(self.plan.tiers).tiers}
+        return {name: f"{tiers[name].tag or 'unknown'} ({tiers[name].decision})" for name in self.plan.tiers}
+
+    def perform(self, ledger: Ledger, screen: Screen, begun: float) -> Run:
+        """The run, its images there already; whoever calls it performs it."""
+        state = files.state(str(self.work.state))
+        runtime, found = self._runtime(ledger, screen)
+        history = History(state, self.work.stack.name, screen.say)
+        self._describe(ledger, found.references)
+        return Run(
+            self.plan,
+            self.work.stack.name,
+            found.references,
+            runtime,
+            self.catalogue.health,
+            ledger,
+            history,
+            self.work.clock,
+            screen,
+            self._durations(),
+            begun,
+            part=self.request.shard,
+            deadline=self.request.wish.deadline,
+            require_gpu=self.request.wish.require_gpu,
+            crewing=self._crewing(ledger, screen, found.references, history, begun),
+            fallback=found.fallback,
+        )
+
+    def _describe(self, ledger: Ledger, found: Mapping[str, str]) -> None:
+        """Keep with the results what they were made on."""
+        node = self.node
+        files.write_json(
+            ledger.folder / "environment.json",
+            {
+                "schema": 1,
+                "stack": self.work.stack.name,
+                "args": {arg.name: arg.value for arg in self.work.args.values},
+                "images": found,
+                "runtime": self.request.runtime,
+                "cores": host.cores(),
+                "memory": host.memory(),
+                "kernel": host.kernel(),
+                "gpus": [
+                    {"key": gpu.key, "arch": gpu.arch, "name": gpu.name, "vram_mb": gpu.vram_mb} for gpu in node.gpus
+                ],
+                "gpu_source": node.source,
+                "rdma": list(node.rdma),
+                "problems": [problem.message for problem in node.problems],
+            },
+        )
+
+    def _crewing(
+        self, ledger: Ledger, screen: Screen, found: Mapping[str, str], history: History, begun: float
+    ) -> Crewing | None:
+        """How steps run beside each other; None where they run one after the other."""
+        request = self.request
+        jobs = width(request.jobs, self.plan.steps, len(gpus.allotted(self.settings, self.node)))
+        if jobs == 1:
+            return None
+        planned_from = ledger.folder / "planned-from.json"
+        recorded = self._durations()
+        steps = [each.name for each in self.plan.steps]
+        files.write_json(planned_from, {step: {**history.seconds(step), **recorded.get(step, {})} for step in steps})
+        options = ["--stack", str(self.work.stack.path), "--durations", str(planned_from)]
+        options += ["--require-gpu"] if request.wish.require_gpu else []
+        options += ["--image", next(iter(found.values()))] if len(set(found.values())) == 1 else []
+        until = begun + request.wish.deadline - RESERVE if request.wish.deadline else 0.0
+        return Crewing(request.suite, tuple(options), jobs, screen, self.work.clock, until)
+
+    def _runtime(self, ledger: Ledger, screen: Screen) -> tuple[Runtime, Images]:
+        work, secrets = self.work, {name: value for name in SECRETS if (value := self.settings.host(name))}
+        if self.request.runtime == "native":
+            return Here(self.settings, screen, work.clock, secrets), Images({})
+        if self.request.image:
+            one = images.given(work.engine, self.request.image, work.stack.platform, screen)
+            found = Images(dict.fromkeys(self.plan.tiers, one))
+        else:
+            on_unknown = self.settings.get("ROCM_CI_ON_UNKNOWN").value
+            performance = Performance(work, ledger, screen, push=False, on_unknown=on_unknown)
+            found = images.resolve(performance, self.plan.tiers, self.request.bundle)
+        state, run, env = (
+            files.state(str(work.state)),
+            ledger.folder.name,
+            docker_environment(self.settings, work.engine.at),
+        )
+        docker = Docker(self.settings, work.engine, state, run, self.request.suite, work.clock, screen, env, secrets)
+        return docker, found
+
+    def _durations(self) -> Mapping[str, Mapping[str, float]]:
+        """Recorded seconds by step and test: every shard of a run plans from the same file, wherever it runs."""
+        path = Path(self.request.durations) if self.request.durations else self.catalogue.durations
+        return durations.read(path) if path else {}
+
+
+def read(request: Request, work: Workspace) -> Job:
+    """What ``request`` means on this node; raises ``ConfigError`` with all that cannot be meant."""
+    found = catalogue.load(work.stack)
+    node = gpus.inventory(work.settings)
+    usable = gpus.allotted(work.settings, node)
+    here = plan.Here(tuple(gpu.arch for gpu in usable), host.memory() // 10**9, bool(node.rdma))
+    made = plan.make(found, request.suite, here, request.wish, work.clock.now().date())
+    if not request.image and request.runtime == "docker":
+        _compare_archs(work, made, here.archs)
+    return Job(request, work, found, node, made)
+
+
+def _compare_archs(work: Workspace, made: SuitePlan, archs: tuple[str, ...]) -> None:
+    """An image without code for this node's GPU fails in the first kernel, after minutes of loading."""
+    built = work.args.get("PYTORCH_ROCM_ARCH").split(";")
+    needed = {arch for each in made.steps if not each.skip and each.step.needs.gpus for arch in archs}
+    for arch in sorted(needed - set(built)):
+        hint = f'build for it: --arch "{";".join((*built, arch))}", or run on another node'
+        raise ConfigError("image-arch", f"the image is built for {' '.join(built)}, this node has {arch}", hint=hint)

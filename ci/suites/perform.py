@@ -1,0 +1,199 @@
+"""Carry a suite out: lease, prove, run, look again, and say how each step ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..build.perform import Screen
+from ..errors import CiError, Interrupted, Outcome, worst
+from ..world import files
+from ..world.clock import Clock
+from ..world.gpus import Gpu
+from ..world.ledger import Ledger
+from ..world.sandbox import Limits
+from . import durations, verdict
+from .catalogue import Health
+from .crewing import Crewing, units, unproven
+from .health import prove
+from .history import History
+from .plan import RESERVE, Planned, SuitePlan
+from .records import Records
+from .results import RunResult, StepResult, summed
+from .runtime import Room, Runtime
+from .stage import Stage, write_versions
+
+TRIES = 2
+"""How often a step is begun, at most: again only after ``infra``, and only when no test had started."""
+
+
+@dataclass
+class Run:
+    """A run of a suite on this node. ``seconds_of`` plans its shards: step, test, seconds."""
+
+    plan: SuitePlan
+    stack: str
+    images: Mapping[str, str]
+    runtime: Runtime
+    health: Health | None
+    ledger: Ledger
+    history: History
+    clock: Clock
+    screen: Screen
+    seconds_of: Mapping[str, Mapping[str, float]]
+    begun: float
+    part: tuple[int, int] = (1, 1)
+    deadline: float = 0.0
+    require_gpu: bool = False
+    crewing: Crewing | None = None
+    fallback: str = ""
+    results: list[StepResult] = field(default_factory=list)
+    unproven: tuple[str, ...] = ()
+
+    def perform(self) -> RunResult:
+        """Run every step; one that fails does not keep the next from running, one that is interrupted does."""
+        if self.crewing:
+            self._at_once(self.crewing)
+        else:
+            for planned in self.plan.steps:
+                self.results.append(self._step(planned))
+        files.write_json(self.ledger.folder / "durations.json", durations.of(self.results))
+        return self.result()
+
+    def _at_once(self, crewing: Crewing) -> None:
+        """Steps that run beside each other, each a call of its own; what does not run here is told first."""
+        every = units(self.plan.steps)
+        self.results += [self._step(planned) for planned in self.plan.steps if planned.skip]
+        self.results += crewing.run(every)
+        self.unproven = unproven(every, self.results[-len(every) :] if every else ())
+
+    def result(self) -> RunResult:
+        """What there is to say so far."""
+        parts = [verdict.Part(each.label, each.outcome, each.reasons, each.unmet) for each in self.results]
+        outcome, reasons = verdict.merge_run(parts, require_gpu=self.require_gpu)
+        if self.unproven:
+            outcome, reasons = worst((outcome, Outcome.FAILED)), (*reasons, *self.unproven)
+        seconds = self.clock.monotonic() - self.begun
+        folder = self.ledger.folder
+        return RunResult(
+            self.plan.suite, self.stack, outcome, tuple(self.results), folder, seconds, reasons, self.fallback
+        )
+
+    def _step(self, planned: Planned) -> StepResult:
+        number, count = self.part
+        shard = f"{number}/{count}" if count > 1 else ""
+        empty = StepResult(planned.name, planned.step.summary, Outcome.SKIPPED, shard=shard)
+        if planned.skip:
+            return replace(empty, reasons=(planned.skip,), unmet=planned.unmet)
+        tries: list[str] = []
+        while True:
+            begun = self.clock.monotonic()
+            attempt = _Attempt(self, planned, replace(empty, tries=tuple(tries)))
+            result = attempt.run()
+            result = replace(result, seconds=self.clock.monotonic() - begun)
+            if not verdict.may_retry(result.outcome, attempt.found, len(tries) + 1, TRIES):
+                return result
+            tries.append("; ".join(result.reasons) or result.outcome)
+            self.screen.warn(f"{planned.name}: {tries[-1]}; no test had started, so it is begun once more")
+
+    def until(self, planned: Planned) -> float:
+        """The moment a step that begins now has to be over, its teardown not counted."""
+        limits = planned.step.limits
+        own = self.clock.monotonic() + limits.seconds
+        if not self.deadline:
+            return own
+        teardown = Limits(limits.seconds, None, limits.grace).teardown_seconds
+        return min(own, self.begun + self.deadline - RESERVE - teardown)
+
+
+@dataclass
+class _Attempt:
+    """One try of a step, from the lease to the look afterwards."""
+
+    run_: Run
+    planned: Planned
+    result: StepResult
+    found: tuple[Records, ...] = ()
+
+    def run(self) -> StepResult:
+        """How it ended; raises what ends the whole run."""
+        run, step = self.run_, self.planned.step
+        if run.until(self.planned) <= run.clock.monotonic():
+            late = "not begun: the run's deadline leaves no time for it"
+            return replace(self.result, outcome=Outcome.TIMEOUT, reasons=(late,))
+        try:
+            with run.runtime.gpus(step) as gpus:
+                self.result = replace(self.result, gpus=tuple(gpu.key for gpu in gpus), where="gpu" if gpus else "cpu")
+                self._staged(gpus)
+        except Interrupted:
+            raise
+        except CiError as error:
+            if error.outcome not in {Outcome.INFRA, Outcome.TIMEOUT}:
+                raise
+            self._blame(error)
+        if run.history.remembers(self.result.outcome) and self.found:
+            run.history.record(step.name, self.result.image, self.found)
+        return self.result
+
+    def _blame(self, error: CiError) -> None:
+        """The world is at fault: that is said first, beside whatever the tests said."""
+        reasons = tuple(problem.message for problem in error.problems)
+        outcome = worst((error.outcome, self.result.outcome)) if self.found else error.outcome
+        self.result = replace(self.result, outcome=outcome, reasons=(*reasons, *self.result.reasons))
+
+    def _staged(self, gpus: tuple[Gpu, ...]) -> None:
+        run, planned = self.run_, self.planned
+        image = run.images.get(planned.step.tier, "")
+        folder = run.ledger.folder / "steps" / planned.name / self._place()
+        with files.disk_errors(f"cannot make {folder}"):
+            folder.mkdir(parents=True)
+        room = run.runtime.room(planned.step, gpus, folder, image)
+        thing = run.ledger.will_make(
+            room.kind, room.sandbox.name if room.kind == "container" else str(folder / "cache")
+        )
+        stage = self._stage(room, folder, image)
+        try:
+            room.sandbox.begin()
+            prove(run.health, run.runtime, room, gpus, "before")
+            self._versions(room, planned)
+            stage.run()
+            if not any(result.ended.lost for result, _ in stage.done):
+                prove(run.health, run.runtime, room, gpus, "after")
+        finally:
+            self._summed(stage, image)
+            run.ledger.clear(thing, lambda: self._end(room, folder), run.screen.warn)
+
+    def _versions(self, room: Room, planned: Planned) -> None:
+        """Once per image: asking takes a second or two."""
+        path = self.run_.ledger.folder / f"versions-{planned.step.tier}.json"
+        if not path.exists():
+            write_versions(room.sandbox, path, self.run_.screen)
+
+    def _place(self) -> str:
+        """The name of this try's folder: ``whole-1``, ``2-of-4-1``."""
+        return f"{self.result.shard.replace('/', '-of-') or 'whole'}-{len(self.result.tries) + 1}"
+
+    def _stage(self, room: Room, folder: Path, image: str) -> Stage:
+        run, planned = self.run_, self.planned
+        return Stage(
+            planned,
+            room.sandbox,
+            folder,
+            room.inside,
+            run.until(planned),
+            run.clock,
+            run.screen,
+            quarantined=frozenset(each.test for each in run.plan.quarantine),
+            failed_before=run.history.failed_before(planned.name, image),
+            part=run.part,
+            seconds_of=run.seconds_of.get(planned.name, {}),
+        )
+
+    def _summed(self, stage: Stage, image: str) -> None:
+        self.found = tuple(found for _, found in stage.done)
+        self.result = summed(replace(self.result, image=image), stage.done)
+
+    def _end(self, room: Room, folder: Path) -> None:
+        room.sandbox.end()
+        files.remove(folder / "cache")

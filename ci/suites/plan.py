@@ -1,0 +1,160 @@
+"""What a suite means on this node: which steps run, as what, and why the others do not. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
+
+from ..documents import suggest
+from ..errors import ConfigError, Problem
+from ..world import sandbox
+from .catalogue import Catalogue, Exemption, Step
+
+RESERVE = 60.0
+"""Seconds of a run's deadline kept for evidence, clean-up and the report."""
+
+
+class Here(NamedTuple):
+    """What this node has: the arch of each GPU we may use, memory in GB, RDMA devices."""
+
+    archs: tuple[str, ...] = ()
+    memory_gb: int = 0
+    rdma: bool = False
+
+
+class Wish(NamedTuple):
+    """What the caller asked for: steps by name (none: all), GPUs or nothing, seconds for everything (0: no limit)."""
+
+    only: tuple[str, ...] = ()
+    require_gpu: bool = False
+    deadline: float = 0.0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One step of the run; a ``skip`` that is not empty says why it does not run here.
+
+    ``unmet``: because this node lacks what it needs.
+    """
+
+    step: Step
+    skip: str = ""
+    unmet: bool = False
+    excluded: tuple[Exemption, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The step's name."""
+        return self.step.name
+
+
+@dataclass(frozen=True)
+class SuitePlan:
+    """A whole run, as it is printed by ``--plan`` and carried out."""
+
+    suite: str
+    steps: tuple[Planned, ...]
+    quarantine: tuple[Exemption, ...]
+    notices: tuple[str, ...]
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """The images it needs, each once."""
+        return tuple(dict.fromkeys(each.step.tier for each in self.steps if not each.skip))
+
+
+def make(catalogue: Catalogue, name: str, here: Here, wish: Wish, today: date) -> SuitePlan:
+    """Plan suite ``name``; raises ``ConfigError`` with everything that cannot be meant."""
+    suite = catalogue.suite(name)
+    problems = [
+        Problem("unknown-step", f"suite {name} has no step {only!r}", suggest(only, suite.steps))
+        for only in wish.only
+        if only not in suite.steps
+    ]
+    steps = tuple(
+        _planned(catalogue, step, here, wish, today) for step in suite.steps if not wish.only or step in wish.only
+    )
+    problems += [problem for each in steps for problem in _limit_problems(each)]
+    problems += _deadline_problems(steps, wish)
+    if problems:
+        raise ConfigError.of(problems)
+    quarantine = tuple(each for each in catalogue.quarantine if each.holds(today))
+    return SuitePlan(name, steps, quarantine, tuple(_notices(catalogue, steps, today)))
+
+
+def _planned(catalogue: Catalogue, name: str, here: Here, wish: Wish, today: date) -> Planned:
+    usable = here.archs if catalogue.runtime == "rocm" else ()
+    wanted = catalogue.step(name, usable[0]) if usable else catalogue.step(name)
+    wants_gpu = bool(catalogue.data[name].get("needs", {}).get("gpus", 0))
+    excluded = tuple(each for each in wanted.skips if each.holds(today))
+    if wanted.skip and wanted.skip.holds(today):
+        return Planned(wanted, str(wanted.skip), excluded=excluded)
+    lacks = _why_not(catalogue, wanted, usable, here, wish, wants_gpu=wants_gpu)
+    return Planned(wanted, lacks, bool(lacks), excluded)
+
+
+def _why_not(
+    catalogue: Catalogue, step: Step, usable: tuple[str, ...], here: Here, wish: Wish, *, wants_gpu: bool
+) -> str:
+    """Why a step cannot run here; empty where it can."""
+    if wants_gpu and not usable:
+        missing = "this node has no GPU" if catalogue.runtime == "rocm" else "the image has no GPU runtime"
+        if not catalogue.runs_on_cpu(step.name):
+            return f"needs {_gpus(catalogue.data[step.name]['needs']['gpus'], ())}: {missing}"
+        if wish.require_gpu:
+            return f"would run on CPU, which --require-gpu forbids: {missing}"
+    fitting = [arch for arch in usable if not step.needs.archs or arch in step.needs.archs]
+    if step.needs.gpus > len(fitting):
+        return f"needs {_gpus(step.needs.gpus, step.needs.archs)}: this node has {_gpus(len(usable), usable)}"
+    if step.needs.memory_gb > here.memory_gb:
+        return f"needs {step.needs.memory_gb} GB of memory: this node has {here.memory_gb}"
+    if step.needs.rdma and not here.rdma:
+        return "needs RDMA devices: this node has no /dev/infiniband"
+    return ""
+
+
+def _gpus(count: int, archs: tuple[str, ...]) -> str:
+    """``8 GPUs (gfx942)``."""
+    kinds = f" ({' or '.join(dict.fromkeys(archs))})" if archs else ""
+    return f"{count} GPU{'' if count == 1 else 's'}{kinds}"
+
+
+def _limit_problems(planned: Planned) -> Iterator[Problem]:
+    """An inner limit that is not shorter than the outer one never fires, and the outer one names no test."""
+    step = planned.step
+    for command in step.commands:
+        for word in command.words:
+            option, _, value = word.partition("=")
+            if option == "--timeout" and value.isdigit() and int(value) >= step.limits.seconds:
+                message = f"step {step.name}: a test may take {value} s, the whole step {step.limits.seconds:g} s"
+                hint = "raise limits.minutes, or lower --timeout"
+                yield Problem("limits-crossed", message, hint)
+    if step.limits.silent > step.limits.seconds:
+        message = f"step {step.name}: it may be silent longer than it may take"
+        yield Problem("limits-crossed", message, "lower silent_minutes")
+
+
+def _deadline_problems(steps: tuple[Planned, ...], wish: Wish) -> Iterator[Problem]:
+    for each in steps if wish.deadline else ():
+        limits = each.step.limits
+        teardown = sandbox.Limits(limits.seconds, None, limits.grace).teardown_seconds
+        needed = limits.seconds + teardown + RESERVE
+        if not each.skip and needed > wish.deadline:
+            message = (
+                f"step {each.name} may take {limits.seconds:g} s, its teardown {teardown:g} s and the report "
+                f"{RESERVE:g} s: more than the deadline of {wish.deadline:g} s"
+            )
+            yield Problem("limits-crossed", message, "raise --deadline, or lower the step's limits")
+
+
+def _notices(catalogue: Catalogue, steps: tuple[Planned, ...], today: date) -> Iterator[str]:
+    for each in steps:
+        for exemption in (*each.step.skips, *filter(None, [each.step.skip])):
+            if not exemption.holds(today):
+                what = exemption.test or f"step {each.name}"
+                yield f"{what} runs again: its exemption ended on {exemption.until} ({exemption.reason})"
+    for exemption in catalogue.quarantine:
+        if not exemption.holds(today):
+            yield f"{exemption.test} fails again where it fails: its quarantine ended on {exemption.until}"

@@ -1,0 +1,190 @@
+"""One step, or one shard of it, in one sandbox: its commands one after the other, each judged by itself."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from shlex import join as shown
+from typing import NamedTuple
+
+from ..build.perform import Screen
+from ..build.vertex import printable
+from ..errors import CiError, InfraError, Interrupted, Outcome
+from ..world import files, host
+from ..world.clock import Clock
+from ..world.sandbox import Ended, Limits, Sandbox
+from . import records, shard, words
+from .catalogue import Command
+from .plan import Planned
+from .records import Records
+from .results import CommandResult
+from .verdict import Verdict, judge
+
+STOPPING = frozenset({Outcome.TIMEOUT, Outcome.INFRA, Outcome.INTERRUPTED, Outcome.INTERNAL})
+"""After one of these the next command of the step could not be believed."""
+
+EVIDENCE = 30.0
+"""Seconds for collecting what a failed command leaves to see."""
+
+ROOM = 1 << 20
+"""Bytes the run folder's disk must have left for what its tests say to count: on a full one anything fails."""
+
+
+class _Place(NamedTuple):
+    """One command's number, its results folder, and its folders as the sandbox sees them."""
+
+    number: int
+    folder: Path
+    inside: words.Folders
+
+
+@dataclass
+class Stage:
+    """What one step runs with. ``folder`` is its own on this host, ``inside`` where the sandbox sees it."""
+
+    planned: Planned
+    sandbox: Sandbox
+    folder: Path
+    inside: words.Folders
+    until: float
+    clock: Clock
+    screen: Screen
+    quarantined: frozenset[str] = frozenset()
+    failed_before: frozenset[str] = frozenset()
+    part: tuple[int, int] = (1, 1)
+    seconds_of: Mapping[str, float] = field(default_factory=dict)
+    done: list[tuple[CommandResult, Records]] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Run the step's commands; how each went is in ``done``, also when this raises.
+
+        Of a divided step every shard runs its share of the tests, and every other command whole: most prepare.
+        """
+        for number, command in enumerate(self.planned.step.commands, 1):
+            result = self._command(number, command)
+            if result.verdict.outcome in STOPPING:
+                return
+
+    def _command(self, number: int, command: Command) -> CommandResult:
+        place = _Place(
+            number, self.folder / str(number), self.inside._replace(results=f"{self.inside.results}/{number}")
+        )
+        with files.disk_errors(f"cannot make {place.folder}"):
+            place.folder.mkdir()
+        divided = False
+        if command.kind == "pytest":
+            excluded = words.exclusions([each.test for each in self.planned.excluded])
+            command = command._replace(words=(*command.words, *excluded))
+            divided = self.part[1] > 1
+        if divided and (end := self._divide(place, command)):
+            return end
+        argv = words.argv(command, place.inside, select=divided)
+        self.screen.say(f"{self.planned.name}: {shown(argv)}")
+        ended = self._attend(place, command, argv)
+        return self._judged(place, command, argv, (ended, records.read(place.folder)))
+
+    def _divide(self, place: _Place, command: Command) -> CommandResult | None:
+        """Collect, plan the shards and write down which tests are ours; a result where that is the end of it."""
+        argv = words.argv(command, place.inside, collect=True)
+        ended = self._attend(place, command, argv)
+        found = records.read(place.folder)
+        for name in (words.JUNIT, words.EVENTS):
+            files.remove(place.folder / name)
+        if ended.code or ended.limit or ended.lost or not found.collected:
+            return self._judged(place, command, argv, (ended, found))
+        plan = shard.plan(found.collected, self.seconds_of, self.part[1])
+        written = {"collected": list(found.collected), "shards": [list(each) for each in plan]}
+        files.write_json(place.folder / words.SHARDS, written)
+        mine = plan[self.part[0] - 1]
+        if not mine:
+            verdict = Verdict(Outcome.SKIPPED, ("nothing to do: there are fewer tests than shards",))
+            return self._kept(CommandResult(place.number, argv, verdict, ended, place.folder), records.NOTHING)
+        files.write_whole(place.folder / words.SELECT, "".join(f"{each}\n" for each in mine).encode())
+        return None
+
+    def _attend(self, place: _Place, argv: tuple[str, ...]) -> Ended:
+        """Run one command to its end, its output shown and kept."""
+        limits = self.planned.step.limits
+        left = self.until - self.clock.monotonic()
+        log = files.LineLog(place.folder / words.LOG)
+        with log:
+
+            def on_line(_stream: str, line: str) -> None:
+                log.add(line)
+                self.screen.say(line)
+
+            ended = self.sandbox.attend(
+                argv,
+                env={},
+                cwd=place.inside.fill(self.planned.step.workdir),
+                limits=Limits(max(left, 1.0), min(limits.silent, max(left, 1.0)), limits.grace, EVIDENCE),
+                on_line=on_line,
+                on_limit=lambda _kind: self._evidence(place),
+            )
+        if log.lost and not ended.lost:
+            ended = ended._replace(lost=f"the run folder takes no more lines: {log.lost}")
+        return ended
+
+    def _judged(
+        self, place: _Place, command: Command, argv: tuple[str, ...], seen: tuple[Ended, Records]
+    ) -> CommandResult:
+        ended, found = seen
+        verdict = judge(
+            command.kind,
+            ended,
+            found,
+            allow_empty=command.allow_empty,
+            quarantined=self.quarantined,
+            failed_before=self.failed_before,
+        )
+        if verdict.outcome not in {Outcome.OK, Outcome.SKIPPED} and not ended.limit and not ended.lost:
+            self._evidence(place)
+        return self._kept(CommandResult(place.number, argv, verdict, ended, place.folder), found)
+
+    def _kept(self, result: CommandResult, found: Records) -> CommandResult:
+        self.done.append((result, found))
+        verdict = result.verdict
+        row = {"argv": list(result.words), "outcome": verdict.outcome, "reasons": list(verdict.reasons)}
+        files.write_json(result.folder / "result.json", {"schema": 1, **row, "counts": verdict.counts._asdict()})
+        return result
+
+    def _evidence(self, place: _Place) -> None:
+        """What can be seen from inside before anything is taken down; never changes the outcome."""
+        argv = (
+            "python3",
+            f"{place.inside.suite}/evidence.py",
+            f"--seconds={EVIDENCE - 10:g}",
+            f"--out={place.inside.results}",
+        )
+        try:
+            done = self.sandbox.probe(argv, EVIDENCE)
+        except Interrupted:
+            raise
+        except CiError as error:
+            self.screen.warn(f"{self.planned.name}: no evidence could be taken: {error}")
+            return
+        if not done.ok:
+            self.screen.warn(f"{self.planned.name}: the evidence is incomplete: {done.tail(2)}")
+
+
+VERSIONS = """\
+import importlib.metadata as m, json, platform, sys
+rows = {d.metadata["Name"]: d.version for d in m.distributions() if d.metadata["Name"]}
+print(json.dumps({"python": sys.version, "platform": platform.platform(), "packages": dict(sorted(rows.items()))}))
+"""
+"""Run inside a sandbox: every installed package with its version."""
+
+
+def write_versions(sandbox: Sandbox, path: Path, screen: Screen) -> None:
+    """Keep the versions of what is installed in the sandbox; an image without Python has none to tell."""
+    try:
+        done = sandbox.probe(("python3", "-c", VERSIONS), EVIDENCE)
+        files.write_json(path, json.loads(done.stdout))
+    except Interrupted:
+        raise
+    except (InfraError, ValueError) as error:
+        screen.warn(f"the versions inside the image are not known: {error}")

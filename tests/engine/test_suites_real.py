@@ -1,0 +1,277 @@
+"""``test`` for real, with planted children: what each ends as, with which exit code, and that nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import plants
+from tests.engine.conftest import ROOT, Cli, Ran, docker
+
+RUNTIMES = ("docker", "native")
+Steps = Mapping[str, Mapping[str, Any]]
+Play = Callable[..., Ran]
+
+
+@pytest.fixture(scope="session")
+def python_image() -> str:
+    """The local stack's test image, which has Python and pytest; built where it is not there."""
+    command = [sys.executable, "-m", "ci", "build-test", "--json", "--stack", "local"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
+    assert done.returncode == 0, done.stderr[-4000:]
+    rows: dict[str, str] = {row["tier"]: row["reference"] for row in json.loads(done.stdout)["tiers"]}
+    return rows["test"]
+
+
+@pytest.fixture
+def words(python_image: str) -> Callable[[str], tuple[str, ...]]:
+    """The options that choose a runtime."""
+    return lambda runtime: ("--runtime", runtime, *(("--image", python_image) if runtime == "docker" else ()))
+
+
+@pytest.fixture
+def play(cli: Cli, tmp_path: Path, words: Callable[[str], tuple[str, ...]]) -> Iterator[Play]:
+    """Run planted steps; afterwards no container and nothing open in a ledger is left."""
+    environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def player(steps: Steps, *options: str, runtime: str = "docker", check: int | None = None, **more: Any) -> Ran:
+        stack = plants.write(tmp_path / "plant", steps, **more)
+        return cli(
+            "test", "all", "--stack", str(stack), "--json", *words(runtime), *options, check=check, cwd=None, **environ
+        )
+
+    yield player
+    assert left_behind(cli.state) == []
+
+
+def left_behind(state: Path) -> list[str]:
+    """Containers of this state's runs, and what their ledgers hold open."""
+    runs = {path.name.lower() for path in (state / "runs").glob("*")}
+    names = docker("ps", "-a", "--format", "{{.Names}}").splitlines()
+    found = [name for name in names if any(run in name for run in runs)]
+    for ledger in (state / "runs").glob("*/ledger.jsonl"):
+        rows = [json.loads(line) for line in ledger.read_text().splitlines()]
+        wills = [row["will"] for row in rows if "will" in row]
+        gone = [row["gone"] for row in rows if "gone" in row]
+        found += [str(each) for each in wills if each not in gone]
+    return found
+
+
+def step(ran: Ran, name: str) -> dict[str, Any]:
+    row: dict[str, Any] = next(each for each in ran.json["steps"] if each["name"] == name)
+    return row
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_many_ends_of_a_step(play: Play, runtime: str) -> None:
+    """One run whose steps each end in another way: each is told apart, and the run takes the worst."""
+    good = (
+        "import pytest\ndef test_a(measure): measure('speed', 3.5, 'GB/s')\n"
+        "@pytest.mark.skip(reason='no fabric')\ndef test_b(): pass\n"
+    )
+    hidden = "import os, atexit\natexit.register(lambda: os._exit(0))\ndef test_a(): assert 1 == 2\n"
+    steps = {
+        "good": {"commands": plants.pytest_of(good)},
+        "hidden": {"commands": plants.pytest_of(hidden)},
+        "empty-first": {
+            "commands": [*plants.pytest_of("def test_a(): pass\n", "-k", "nothing"), plants.python("print('second')")]
+        },
+        "all-skipped": {
+            "commands": plants.pytest_of("import pytest\n@pytest.mark.skip(reason='why')\ndef test_a(): pass\n")
+        },
+        "noise": {"commands": [plants.python("import sys; sys.stdout.buffer.write(b'\\xff\\xfe broken \\x00\\n')")]},
+        "gpu": {"needs": {"gpus": 1}, "commands": [plants.python("pass")]},
+    }
+    ran = play(steps, runtime=runtime, check=1)
+    ends = {row["name"]: row["outcome"] for row in ran.json["steps"]}
+    assert ends == {
+        "good": "ok", "hidden": "failed", "empty-first": "empty", "all-skipped": "ok", "noise": "ok", "gpu": "skipped",
+    }  # fmt: skip
+    assert step(ran, "good")["counts"] | {"run": 1, "passed": 1, "skipped": 1} == step(ran, "good")["counts"]
+    assert step(ran, "good")["skipped"] == {"no fabric": 1}
+    assert [each["value"] for each in step(ran, "good")["measured"]] == [3.5]
+    assert any("ended with 0, but JUnit has 1 failure" in each for each in step(ran, "hidden")["reasons"])
+    outcomes = [each["outcome"] for each in step(ran, "empty-first")["commands"]]
+    assert [each["outcome"] for each in step(ran, "all-skipped")["commands"]] == ["ok", "skipped"]
+    assert outcomes == ["ok", "empty", "ok"], "the command after the empty one runs, and the step is not green"
+    assert step(ran, "gpu")["reasons"] == ["needs 1 GPU: the image has no GPU runtime"]
+    log = Path(step(ran, "noise")["commands"][0]["folder"], "log.txt")
+    assert "broken" in log.read_text()
+    folder = Path(ran.json["run_folder"])
+    assert json.loads((folder / "result.json").read_text())["exit_code"] == 1
+    assert set(json.loads((folder / "durations.json").read_text())) == {"good", "hidden", "all-skipped"}
+    assert "pytest" in json.loads((folder / "versions-test.json").read_text())["packages"]
+    assert json.loads((folder / "environment.json").read_text())["runtime"] == runtime
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_hang_ends_with_evidence_and_the_name_of_the_test(play: Play, runtime: str) -> None:
+    deaf = (
+        "import signal, subprocess, sys, time\n"
+        "def test_hangs():\n"
+        "    for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, signal.SIG_IGN)\n"
+        "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'], start_new_session=True)\n"
+        "    time.sleep(1000)\n"
+    )
+    limits = {"minutes": 0.2, "grace_seconds": 1}
+    steps = {
+        "hangs": {"commands": plants.pytest_of(deaf), "limits": limits},
+        "next": {"commands": [plants.python("pass")]},
+    }
+    ran = play(steps, runtime=runtime, check=124)
+    row = step(ran, "hangs")
+    assert row["outcome"] == "timeout"
+    assert "test_hangs" in row["reasons"][0]
+    assert "SIGKILL was needed, which may leave VRAM held" in row["reasons"][0]
+    assert row["commands"][-1]["ended"]["rungs"] == ["SIGINT", "SIGTERM", "SIGKILL"]
+    folder = Path(row["commands"][-1]["folder"])
+    assert json.loads((folder / "evidence.json").read_text())
+    assert "test_hangs" in (folder / "log.txt").read_text(), "the stacks of the hanging test are in its log"
+    assert step(ran, "next")["outcome"] == "ok", "the next step has a sandbox of its own"
+
+
+def test_silence_is_a_limit_of_its_own_and_an_honest_flood_is_none(play: Play) -> None:
+    steps = {
+        "silent": {
+            "commands": [plants.python("import time; time.sleep(60)")],
+            "limits": {"minutes": 2, "silent_minutes": 0.05, "grace_seconds": 2},
+        },
+        "flood": {"commands": [plants.python("for n in range(300000): print(n)")]},
+    }
+    ran = play(steps, check=124)
+    assert "its limit of inactivity" in step(ran, "silent")["reasons"][0]
+    assert step(ran, "flood")["outcome"] == "ok"
+    log = Path(step(ran, "flood")["commands"][0]["folder"], "log.txt").read_text()
+    assert log.splitlines()[-1] == "299999"
+
+
+def test_a_gpu_that_is_required_and_missing_is_red(play: Play) -> None:
+    steps = {
+        "gpu": {"needs": {"gpus": 1}, "commands": [plants.python("pass")]},
+        "any": {"commands": [plants.python("pass")]},
+    }
+    ran = play(steps, "--require-gpu", runtime="native", check=6)
+    assert ran.json["outcome"] == "empty"
+    assert "a GPU was required, and gpu did not run: needs 1 GPU" in ran.json["reasons"][0]
+
+
+def test_a_run_in_which_everything_was_skipped_is_empty(play: Play) -> None:
+    ran = play({"gpu": {"needs": {"gpus": 1}, "commands": [plants.python("pass")]}}, runtime="native", check=6)
+    assert ran.json["reasons"] == ["nothing was run"]
+
+
+def test_the_deadline_of_a_run_bounds_what_comes_last(play: Play) -> None:
+    long = {"minutes": 0.05, "grace_seconds": 0.5}
+    steps = {name: {"commands": [plants.python("import time; time.sleep(30)")], "limits": long} for name in ("a", "b")}
+    ran = play(steps, "--deadline", "2.3", runtime="native", check=124)
+    assert "deadline" in step(ran, "a")["reasons"][0]
+    refused = play(steps, "--deadline", "1", runtime="native", check=2)
+    assert "more than the deadline of 60 s" in refused.stderr
+
+
+def test_shards_at_once_run_every_test_once(play: Play) -> None:
+    code = "import pytest\n@pytest.mark.parametrize('n', range(7))\ndef test_n(n): pass\n"
+    steps = {"many": {"commands": plants.pytest_of(code), "shards": 3}, "one": {"commands": [plants.python("pass")]}}
+    ran = play(steps, "--jobs", "2", check=0)
+    assert [row["shard"] for row in ran.json["steps"] if row["name"] == "many"] == ["1/3", "2/3", "3/3"]
+    assert sum(row["counts"]["run"] for row in ran.json["steps"]) == 7
+
+
+# --- from outside -----------------------------------------------------------------------------------
+
+
+class Started:
+    """``test`` in the background, its planted step at work."""
+
+    def __init__(self, child: subprocess.Popen[str], run: Path) -> None:
+        self.child, self.run = child, run
+
+    @property
+    def container(self) -> str:
+        """The container of its step."""
+        names = docker("ps", "--format", "{{.Names}}").splitlines()
+        return next(name for name in names if self.run.name.lower() in name)
+
+    def end(self) -> tuple[int, str]:
+        out, _ = self.child.communicate(timeout=120)
+        return self.child.returncode, out
+
+
+@pytest.fixture
+def start(cli: Cli, tmp_path: Path, words: Callable[[str], tuple[str, ...]]) -> Iterator[Callable[..., Started]]:
+    """Start a step that sleeps, below ``before`` (nox, inv), and wait until it does."""
+    children: list[subprocess.Popen[str]] = []
+
+    def starter(*before: str, runtime: str = "docker") -> Started:
+        token = uuid.uuid4().hex
+        code = f"import time; print('at work {token}', flush=True); time.sleep(300)"
+        stack = plants.write(tmp_path / "plant", {"sleeps": {"commands": [plants.python(code)]}})
+        environ = {**cli.environ, "ROCM_CI_STATE": str(cli.state), "PYTHONPATH": str(ROOT)}
+        environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        command = [
+            *(before or (sys.executable, "-m", "ci")),
+            "test",
+            "all",
+            "--stack",
+            str(stack),
+            "--json",
+            *words(runtime),
+        ]
+        child = subprocess.Popen(
+            command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        children.append(child)
+        end = time.monotonic() + 90
+        while not any(token in path.read_text() for path in cli.state.glob("runs/*/steps/sleeps/*/1/log.txt")):
+            if child.poll() is not None or time.monotonic() > end:
+                pytest.fail(f"the step did not begin: exit {child.poll()}")
+            time.sleep(0.2)
+        return Started(child, next(cli.state.glob("runs/*")))
+
+    yield starter
+    for child in children:
+        with child:
+            child.kill()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_step_and_leaves_nothing(
+    cli: Cli, start: Callable[..., Started], runtime: str, number: int, code: int
+) -> None:
+    at_work = start(runtime=runtime)
+    at_work.child.send_signal(number)
+    ended, out = at_work.end()
+    assert ended == code
+    assert json.loads(out)["outcome"] == "interrupted"
+    assert json.loads((at_work.run / "result.json").read_text())["exit_code"] == code
+    assert left_behind(cli.state) == []
+
+
+def test_a_kill_leaves_a_container_that_reap_removes(cli: Cli, start: Callable[..., Started]) -> None:
+    at_work = start()
+    at_work.child.kill()
+    at_work.end()
+    assert at_work.container
+    assert cli("reap", "--json").json["removed"][0]["kind"] == "container"
+    assert left_behind(cli.state) == []
+
+
+def test_a_container_killed_from_outside_is_the_worlds_fault(cli: Cli, start: Callable[..., Started]) -> None:
+    at_work = start()
+    docker("kill", at_work.container)
+    code, out = at_work.end()
+    assert code == 4
+    row = json.loads(out)["steps"][0]
+    assert "stopped or killed from outside" in row["reasons"][0]
+    assert left_behind(cli.state) == []

@@ -1,0 +1,137 @@
+"""The test catalogue: read, checked, resolved for a kind of node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from ci.errors import CiError, ConfigError
+from ci.recipe import stack
+from ci.suites import catalogue
+from ci.suites.catalogue import Command, Limits, Profile
+
+GOOD = """\
+schema: 1
+runtime: rocm
+profiles:
+  big: {shm_mb: 16384, memory_mb: 1024, pids: 100}
+health: {run: [probe, it], seconds: 5}
+steps:
+  one:
+    summary: a step
+    profile: big
+    needs: {gpus: 2, archs: [gfx942]}
+    limits: {minutes: 10, silent_minutes: 4, grace_seconds: 30}
+    env: {A: "1", B: "2"}
+    commands:
+      - pytest: [-v, test_a.py]
+      - {run: [python3, x.py], allow_empty: true}
+    cpu:
+      env: {B: "3"}
+      commands: [{pytest: [test_cpu.py]}]
+    archs:
+      gfx950: {limits: {minutes: 20}, needs: {gpus: 4}}
+    skips: [{test: test_a.py, reason: broken there, until: "2027-01-31", link: https://example.org/1}]
+  two:
+    summary: needs a GPU
+    needs: {gpus: 1}
+    limits: {minutes: 1}
+    commands: [{run: ["true"]}]
+suites:
+  all: {summary: everything, steps: [one, two]}
+quarantine: [{test: "a.py::t", reason: flaky, owner: kim, until: "2026-12-01"}]
+"""
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[str], catalogue.Catalogue]:
+    def reader(text: str) -> catalogue.Catalogue:
+        path = tmp_path / "suites" / "x.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return catalogue.read(path, ("base", "test"))
+
+    return reader
+
+
+def test_a_step_is_resolved_for_its_node(read: Callable[[str], catalogue.Catalogue]) -> None:
+    found = read(GOOD)
+    gpu = found.step("one", "gfx942")
+    assert gpu.commands == (
+        Command("pytest", ("-v", "test_a.py")),
+        Command("run", ("python3", "x.py"), allow_empty=True),
+    )
+    assert (gpu.needs.gpus, gpu.needs.archs) == (2, ("gfx942",))
+    assert gpu.limits == Limits(600, 240, 30)
+    assert gpu.profile == Profile(16384, 1024, 100, "private")
+    assert dict(gpu.env) == {"A": "1", "B": "2"}
+    other = found.step("one", "gfx950")
+    assert (other.needs.gpus, other.limits) == (4, Limits(1200, 1200, 60))
+    assert other.commands == gpu.commands
+    cpu = found.step("one")
+    assert (cpu.needs.gpus, cpu.needs.archs) == (0, ())
+    assert dict(cpu.env) == {"A": "1", "B": "3"}
+    assert cpu.commands == (Command("pytest", ("test_cpu.py",)),)
+    assert (found.runs_on_cpu("one"), found.runs_on_cpu("two")) == (True, False)
+    assert found.health == catalogue.Health(("probe", "it"), 5.0)
+
+
+def test_exemptions_end(read: Callable[[str], catalogue.Catalogue]) -> None:
+    skip = read(GOOD).step("one", "gfx942").skips[0]
+    assert skip.holds(date(2027, 1, 31))
+    assert not skip.holds(date(2027, 2, 1))
+    assert str(skip) == "broken there (until 2027-01-31, https://example.org/1)"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reference"),
+    [
+        ("steps: [one, two]", "steps: [one, tow]", "unknown-step"),
+        ("steps: [one, two]", "steps: [one, two, two]", "step-twice"),
+        ("steps: [one, two]", "steps: [one]", "unused-step"),
+        ("profile: big", "profile: bog", "unknown-profile"),
+        ("archs: [gfx942]", "archs: [gfx94a]", "unknown-arch"),
+        ("gfx950: {limits", "gfx95f: {limits", "unknown-arch"),
+        ("- pytest: [-v, test_a.py]", "- {pytest: [a], run: [b]}", "which-command"),
+        ("- pytest: [-v, test_a.py]", "- {allow_empty: true}", "which-command"),
+        ('until: "2026-12-01"', 'until: "2026-13-01"', "wrong-value"),
+        ('until: "2027-01-31"', 'until: "2027-02-30"', "wrong-value"),
+        ("summary: a step", "summary: a step\n    tier: tset", "unknown-tier"),
+        ("{minutes: 1}", "{minutes: 0}", "wrong-value"),
+        ("gpus: 1}", "gups: 1}", "unknown-key"),
+        ("owner: kim, ", "", "missing-key"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(
+    read: Callable[[str], catalogue.Catalogue], old: str, new: str, reference: str
+) -> None:
+    line = GOOD[: GOOD.index(old)].count("\n") + 1 + new.count("\n")
+    if reference == "unused-step":  # shown where the step is
+        line = GOOD[: GOOD.index("two:")].count("\n") + 1
+    with pytest.raises(ConfigError) as caught:
+        read(GOOD.replace(old, new))
+    assert (reference, line) in [(each.reference, each.place and each.place.line) for each in caught.value.problems]
+
+
+def test_the_shipped_suite_files_are_right() -> None:
+    for path in sorted((stack.HOME / "suites").glob("*.yaml")):
+        found = catalogue.read(path, ("test",))
+        for name in ("rocm-tests", "rocm-distributed-tests", "shutdown-timeout", "deepep-data-parallel"):
+            assert found.suite(name).steps, path
+        shipped = Path(__file__).resolve().parents[1] / "gpu"
+        for name in found.data:
+            step = found.step(name)
+            for command in step.commands if step.workdir == "{suite}" else ():
+                for word in command.words:
+                    assert not word.endswith(".py") or (shipped / word).is_file(), (path, word)
+
+
+def test_a_stack_without_suites_says_where_to_name_them() -> None:
+    found = stack.load("local")
+    assert "shutdown-timeout" in catalogue.load(found).suites
+    with pytest.raises(CiError, match="has no suite 'shutdown-timout'") as caught:
+        catalogue.load(found).suite("shutdown-timout")
+    assert "shutdown-timeout" in caught.value.problems[0].hint
