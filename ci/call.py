@@ -52,12 +52,16 @@ class Verb:
 
 @dataclass
 class Call:
-    """The options somebody gave to ``verb``, and this run's screen and ledger."""
+    """The options somebody gave to ``verb``, and this run's screen and ledger.
+
+    ``so_far`` is what a verb that ends in an error has done by then: told beside the error.
+    """
 
     verb: Verb
     values: Mapping[str, Any]
     stderr: TextIO | None
     ledger: Ledger | None = field(default=None)
+    so_far: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self, name: str) -> str:
         """The value of a value option or of the positional; empty when not given."""

@@ -45,14 +45,14 @@ def _perform(call: Call, stdout: TextIO | None, stderr: TextIO | None) -> int:
     with listen():
         try:
             end = _run(call)
-            _close(call, end.answer, end.code)
+            unkept = _close(call, end.answer, end.code)
         except Interrupted as error:  # after the verb's end; from here on signals are ignored
             end = _failed(call, error)
-            _close(call, end.answer, end.code)
+            unkept = _close(call, end.answer, end.code)
     lost = write(end.text, stdout, stderr)
     if lost and not end.code:
         _close(call, Answer(Outcome.INFRA, "", end.answer.document), lost)
-    return end.code or lost
+    return end.code or lost or unkept
 
 
 def refuse(verb: str, error: CiError, stdout: TextIO | None, stderr: TextIO | None, *, as_json: bool) -> int:
@@ -89,12 +89,19 @@ def write(text: str, stream: TextIO | None, stderr: TextIO | None) -> int:
 def _run(call: Call) -> _End:
     try:
         answer = call.verb.run(call)
-        text = _encoded(answer.document) if call.on("json") else answer.text
+        text = _encoded(answer.document) if call.on("json") else _safe(call, answer.text)
         return _End(answer, text, answer.outcome.exit_code)
     except CiError as error:
         return _failed(call, error)
     except Exception as error:  # noqa: BLE001 - the boundary: a bug of ours must still end typed
         return _failed(call, _bug(error), error)
+
+
+def _safe(call: Call, text: str) -> str:
+    """``text`` without lines that the CI we run on would obey: a result quotes what programs said."""
+    from .providers.folding import folding
+
+    return "\n".join(map(folding(call.settings.environ).safe, text.split("\n")))
 
 
 def _bug(error: Exception) -> InternalError:
@@ -109,7 +116,7 @@ def _failed(call: Call, error: CiError, cause: Exception | None = None) -> _End:
 
         write("".join(traceback.format_exception(cause or error)), call.stderr, None)
     call.console.problem(error.problems, error.outcome)
-    document = _document(call.verb.name, error)
+    document = {**call.so_far, **_document(call.verb.name, error)}
     text = _encoded(document) if call.on("json") else ""
     return _End(Answer(error.outcome, "", document), text, error.exit_code)
 
@@ -130,10 +137,13 @@ def _encoded(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=2)
 
 
-def _close(call: Call, answer: Answer, code: int) -> None:
-    """Leave ``result.json`` in the run folder, whatever happened, and end the run in the ledger."""
+def _close(call: Call, answer: Answer, code: int) -> int:
+    """Leave ``result.json`` in the run folder, whatever happened, and end the run in the ledger.
+
+    0, or the exit code for a run whose result could not be kept: whoever comes later finds none, which is no success.
+    """
     if call.ledger is None:
-        return
+        return 0
     from .world import files
 
     try:
@@ -143,7 +153,9 @@ def _close(call: Call, answer: Answer, code: int) -> None:
     except Interrupted:
         raise
     except CiError as error:
-        call.console.warn(str(error))
+        call.console.problem(error.problems, error.outcome)
+        return error.exit_code
+    return 0
 
 
 def _settle(stderr: TextIO | None) -> None:

@@ -167,13 +167,14 @@ class DeadlineError(CiError):
 
 
 class Interrupted(CiError):
-    """A signal asked us to stop; ``signal`` is its number."""
+    """A signal asked us to stop; ``signal`` is its number, ``rungs`` what the command at work needed to end."""
 
     outcome = Outcome.INTERRUPTED
 
     def __init__(self, signal: int, message: str = "", *, hint: str = "") -> None:
         super().__init__("interrupted", message or f"stopped by signal {signal}", hint=hint)
         self.signal = signal
+        self.rungs: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -12,6 +12,7 @@ from .world import files
 from .world.clock import Clock
 from .world.engine import Engine, endpoint
 from .world.ledger import Ledger, Thing, abandoned, outdated
+from .world.slurm import Slurm, client_environment, is_job_of
 
 _KEPT = timedelta(days=14)
 """How long the records of an ended run stay: its plan, context, log and result."""
@@ -21,11 +22,12 @@ def answer(settings: Settings, clock: Clock, *, dry: bool) -> Answer:
     """Go through the ledgers of runs whose process is gone; a run that still works is left alone."""
     state = Path(settings.get("ROCM_CI_STATE").value)
     engine = Engine(endpoint(settings))
+    slurm = Slurm(client_environment(settings))
     rows: list[dict[str, str]] = []
     outcomes = [Outcome.OK]
     for ledger in list(abandoned(state)):  # all are read before anything is removed: one we cannot read stops here
         for thing in ledger.open_things():
-            problem = None if dry else _remove(thing, ledger, engine)
+            problem = None if dry else _remove(thing, ledger, engine, slurm)
             rows.append({"run": ledger.folder.name, "kind": thing.kind, "name": thing.name, "problem": problem or ""})
             if problem:
                 outcomes.append(Outcome.INFRA)
@@ -45,13 +47,17 @@ def answer(settings: Settings, clock: Clock, *, dry: bool) -> Answer:
     )
 
 
-def _remove(thing: Thing, ledger: Ledger, engine: Engine) -> str | None:
+def _remove(thing: Thing, ledger: Ledger, engine: Engine, slurm: Slurm) -> str | None:
     """Remove one thing and write it down; gives what stood in the way."""
     try:
         if thing.kind == "image":
             engine.untag(thing.name)
         elif thing.kind == "container":
             engine.remove_container(thing.name)
+        elif thing.kind == "slurm-job":
+            if not is_job_of(thing.name, ledger.folder.name):
+                return "no job of that run has such a name, and so it is not this tool's to cancel"
+            slurm.cancel(thing.name)
         elif thing.kind not in ("file", "folder"):
             return f"nobody here knows how to remove a {thing.kind}; use the rocm-ci that made it"
         elif not ledger.holds(thing):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .answer import Answer
 from .call import Call, Option, Verb
-from .errors import CiError, ConfigError
+from .errors import CiError, ConfigError, Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -281,8 +281,8 @@ def test(call: Call) -> Answer:
     run = found.perform(_begin(call, work.state), call.console, begun)
     try:
         return suites.answer(run.perform())
-    except (CiError, Exception):
-        ended = suites.answer(run.result())
+    except (CiError, Exception) as error:
+        ended = suites.answer(run.result(error.outcome if isinstance(error, CiError) else Outcome.INTERNAL))
         call.so_far = ended.document
         if run.results:
             call.console.say(ended.text)

@@ -21,12 +21,12 @@ tiers:
 """
 
 
-def write(folder: Path, steps: Mapping[str, Mapping[str, Any]], **more: Any) -> Path:
-    """Write the stack to ``folder``; gives its file. The suite ``all`` has every step, in this order."""
+def write(folder: Path, steps: Mapping[str, Mapping[str, Any]], suite: str = "all", **more: Any) -> Path:
+    """Write the stack to ``folder``; gives its file. Its one suite has every step, in this order."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = {name: {"summary": name, "limits": {"minutes": 2}, **step} for name, step in steps.items()}
     suites = {"schema": 1, "runtime": "cpu", "steps": whole, **more}
-    suites["suites"] = {"all": {"summary": "everything", "steps": list(steps)}}
+    suites["suites"] = {suite: {"summary": "everything", "steps": list(steps)}}
     (folder / "plant.yaml").write_text(STACK)
     (folder / "plant-suites.yaml").write_text(json.dumps(suites))
     (folder / "Dockerfile.plant").write_text("ARG ROOT=x\nFROM ${ROOT} AS t\n")

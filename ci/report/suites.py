@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,10 @@ from .units import clip, counted, seconds
 
 _HEADS = ("step", "shard", "outcome", "time", "run", "failed", "skipped", "on")
 _REASONS = 6
-"""Reasons shown for one step; the JSON document has them all."""
+"""Reasons shown for one step, and as many notes; ``result.json`` has them all."""
+
+_NOTE = re.compile(r"\d+ skipped: |flaky: |quarantined: ")
+"""What has to be known of a step and is not why it ended as it did."""
 
 
 def answer(result: RunResult) -> Answer:
@@ -26,12 +30,12 @@ def _lines(result: RunResult) -> Iterator[str]:
     yield from table([_row(each) for each in result.steps], _HEADS)
     for each in result.steps:
         yield from _why(each)
-        yield from (f"  {each.name}: {line}" for line in _measured(each))
+        yield from (f"  {each.label}: {line}" for line in _measured(each))
     for image in dict.fromkeys(step.image for step in result.steps if step.image):
         yield f"image       {image}"
     yield f"run folder  {result.folder}"
     ran = sum(each.counts.run for each in result.steps)
-    tail = f": {'; '.join(result.reasons)}" if result.reasons else ""
+    tail = "".join(f"; {clip(each, 200)}" for each in result.reasons)
     took = f"{result.outcome} in {seconds(result.seconds)}"
     yield f"{result.suite} ({result.stack}): {took}, {counted(ran, 'test')} run{tail}"
 
@@ -60,19 +64,20 @@ def _row(step: StepResult) -> tuple[str, ...]:
 
 
 def _why(step: StepResult) -> Iterator[str]:
-    reasons = [*(f"earlier try: {each}" for each in step.tries), *step.reasons]
-    for each in reasons[:_REASONS]:
-        yield f"  {step.name}: {clip(printable(each), 200)}"
-    if len(reasons) > _REASONS:
-        yield f"  {step.name}: and {len(reasons) - _REASONS} more (--json has them all)"
+    told = [*(f"earlier try: {each}" for each in step.tries), *step.reasons]
+    notes = [each for each in told if _NOTE.match(each)]
+    for kind, lines in (("reasons", [each for each in told if each not in notes]), ("notes", notes)):
+        yield from (f"  {step.label}: {clip(each, 200)}" for each in lines[:_REASONS])
+        if len(lines) > _REASONS:
+            yield f"  {step.label}: more {kind} are in result.json and junit.xml"
     if step.commands and step.outcome not in {Outcome.OK, Outcome.SKIPPED}:
         bad = next((each for each in step.commands if each.verdict.outcome is step.outcome), step.commands[-1])
-        yield f"  {step.name}: see {bad.folder}/log.txt"
+        yield f"  {step.label}: see {bad.folder}/log.txt"
 
 
 def _measured(step: StepResult) -> Iterator[str]:
     for each in step.measured:
-        test = clip(printable(each.id.rpartition("::")[2]), 60)
+        test = clip(each.id.rpartition("::")[2], 60)
         yield f"{test}: {printable(each.name)} {each.value:.6g} {printable(each.unit)}".rstrip()
 
 

@@ -17,11 +17,16 @@ from ..world import files
 
 
 class Command(NamedTuple):
-    """One command of a step: ``kind`` is ``pytest`` (arguments of it) or ``run`` (a program and its arguments)."""
+    """One command of a step.
+
+    ``kind`` is ``pytest`` (arguments of it), ``run`` (a program and its arguments) or ``ranks``: a program
+    and its arguments for each node of a step on several.
+    """
 
     kind: str
     words: tuple[str, ...]
     allow_empty: bool = False
+    ranks: tuple[tuple[str, ...], ...] = ()
 
 
 class Needs(NamedTuple):
@@ -190,6 +195,8 @@ def _step(name: str, data: Mapping[str, Any], profiles: Mapping[str, Profile]) -
 
 
 def _command(data: Mapping[str, Any]) -> Command:
+    if "ranks" in data:
+        return Command("ranks", (), ranks=tuple(map(tuple, data["ranks"])))
     kind = "pytest" if "pytest" in data else "run"
     return Command(kind, tuple(data[kind]), data.get("allow_empty", False))
 
@@ -259,9 +266,9 @@ def _variant_problems(
             "unknown-profile", f"no profile {variant['profile']!r}", hint, place=document.place(*path, "profile")
         )
     for index, command in enumerate(variant.get("commands", ())):
-        if ("pytest" in command) == ("run" in command):
-            place = document.place(*path, "commands", index)
-            yield Problem("which-command", "a command is either pytest or run", "give exactly one of them", place=place)
+        yield from _command_problems(
+            command, variant.get("needs", {}).get("nodes", 1), document.place(*path, "commands", index)
+        )
     for index, arch in enumerate(variant.get("needs", {}).get("archs", ())):
         if arch not in archs:
             place = document.place(*path, "needs", "archs", index)
@@ -273,6 +280,18 @@ def _variant_problems(
             yield Problem("wrong-value", f"{key} must be above 0", place=document.place(*path, "limits", key))
     if "skip" in variant:
         yield from _date_problem(variant["skip"], document.place(*path, "skip", "until"))
+
+
+def _command_problems(command: Mapping[str, Any], nodes: int, place: Place) -> Iterator[Problem]:
+    given = command.keys() & {"pytest", "run", "ranks"}
+    if len(given) != 1:
+        yield Problem("which-command", "a command is pytest, run or ranks", "give exactly one of them", place=place)
+    elif nodes > 1 and "pytest" in given:
+        hint = "let a rank run pytest: ranks: [[python3, -m, pytest, ...], ...]"
+        yield Problem("which-command", "pytest alone does not run on several nodes", hint, place=place)
+    elif "ranks" in given and len(command["ranks"]) != nodes:
+        message = f"ranks has {len(command['ranks'])} commands, the step needs {nodes} nodes"
+        yield Problem("wrong-value", message, "one command per node", place=place)
 
 
 def _date_problem(exemption: Mapping[str, str], place: Place) -> Iterator[Problem]:

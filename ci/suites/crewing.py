@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ..build.perform import Screen
-from ..errors import Outcome
+from ..errors import Interrupted, Outcome
 from ..world import files
 from ..world.clock import Clock
 from ..world.crew import Crew
 from ..world.process import Command, Finished
 from ..world.sandbox import Limits
-from . import records, shard, words
+from . import exits, records, shard, words
 from .plan import RESERVE, Planned
 from .results import StepResult
 
@@ -60,14 +60,21 @@ def width(jobs: int, steps: Sequence[Planned], gpus: int) -> int:
 
 @dataclass
 class Crewing:
-    """What the calls have in common: the words after the suite; all have to be over at ``until`` (0: no limit)."""
+    """What the calls have in common: the words after the suite, and the image of each tier, by digest.
+
+    All have to be over at ``until`` (0: no limit).  ``so_far`` has, where a signal ends ``run``, the results
+    of those that were begun.
+    """
 
     suite: str
     options: tuple[str, ...]
+    images: Mapping[str, str]
     jobs: int
     screen: Screen
     clock: Clock
     until: float = 0.0
+    program: tuple[str, ...] = (sys.executable, "-m", _PACKAGE)
+    so_far: tuple[StepResult, ...] = field(default=(), init=False)
 
     def run(self, every: Sequence[Unit]) -> tuple[StepResult, ...]:
         """Run all, at most ``jobs`` at once; gives their results in the order of ``every``."""
@@ -81,18 +88,27 @@ class Crewing:
                 self.screen.say(f"[{every[place].label}] {line}")
 
         waiting = iter(every)
-        with Crew(heard, self.clock) as crew:
-            while not self._late:
-                while crew.busy < self.jobs and (unit := next(waiting, None)):
-                    crew.begin(self._command(unit))
-                if not crew.busy:
-                    break
-                for place, finished, seconds in crew.listen():
-                    found[place] = _result(every[place], finished, "\n".join(told.pop(place, ())), seconds)
-                    self.screen.say(f"[{every[place].label}] {found[place].outcome}")
-        late = "not finished: the run's deadline was reached"
+        begun = 0
+        try:
+            with Crew(heard, self.clock) as crew:
+                while not self._late:
+                    while crew.busy < self.jobs and (unit := next(waiting, None)):
+                        begun = crew.begin(self._command(unit)) + 1
+                    if not crew.busy:
+                        break
+                    for place, finished, seconds in crew.listen():
+                        found[place] = _result(every[place], finished, "\n".join(told.pop(place, ())), seconds)
+                        self.screen.say(f"[{every[place].label}] {found[place].outcome}")
+        except Interrupted:
+            self.so_far = tuple(
+                found.get(place) or _stopped(unit, told.get(place, ()), Outcome.INTERRUPTED, "stopped with the run")
+                for place, unit in enumerate(every[:begun])
+            )
+            raise
+        late = "the run's deadline was reached before it "
         return tuple(
-            found.get(place) or replace(_empty(unit), outcome=Outcome.TIMEOUT, reasons=(late,))
+            found.get(place)
+            or _stopped(unit, told.get(place, ()), Outcome.TIMEOUT, f"{late}{'ended' if place < begun else 'began'}")
             for place, unit in enumerate(every)
         )
 
@@ -103,8 +119,9 @@ class Crewing:
     def _command(self, unit: Unit) -> Command:
         number, count = unit.part
         limits = unit.planned.step.limits
-        own = ("--only", unit.planned.name, "--shard", f"{number}/{count}", "--json")
-        argv = (sys.executable, "-m", _PACKAGE, "test", self.suite, *own, *self.options)
+        image = self.images[unit.planned.step.tier]
+        own = ("--only", unit.planned.name, "--shard", f"{number}/{count}", "--image", image, "--json")
+        argv = (*self.program, "test", self.suite, *own, *self.options)
         return Command(argv, patience=Limits(limits.seconds, None, limits.grace).teardown_seconds + RESERVE)
 
 
@@ -116,18 +133,37 @@ def _empty(unit: Unit) -> StepResult:
 
 def _result(unit: Unit, finished: Finished, text: str, seconds: float) -> StepResult:
     """The result a call printed; one that printed none ended in a way nobody planned."""
+    if told := _told(unit, text):
+        if told.outcome is not Outcome.OK or finished.ok:
+            return told
+        why = f"its result says ok, but its process {exits.told(finished.code)}"
+        return replace(told, outcome=Outcome.INTERNAL, reasons=(why, *told.reasons))
+    tail = finished.tail(2)
+    why = f"its process {exits.told(finished.code)}; it gave no result" + (f", and said last: {tail}" if tail else "")
+    hint = "hint: inv reap removes what it left behind; then run the same command again"
+    return replace(_empty(unit), seconds=seconds, reasons=(why, hint))
+
+
+def _told(unit: Unit, text: str) -> StepResult | None:
+    """What the document of a call says of its step, of the run where it did not come to that; None for no document."""
     empty = _empty(unit)
     try:
         document = json.loads(text)
-        rows = document.get("steps", ())
-        told = [StepResult.from_json(row) for row in rows if row["name"] == empty.name]
-    except (ValueError, KeyError, TypeError):
-        reason = f"its process ended with {finished.code} and no result: {finished.tail(2)}"
-        return replace(empty, seconds=seconds, reasons=(reason,))
-    if told:
-        return told[0]
-    reasons = tuple(problem["message"] for problem in document.get("problems", ()))
-    return replace(empty, seconds=seconds, outcome=Outcome(document["outcome"]), reasons=reasons)
+        rows = [StepResult.from_json(row) for row in document.get("steps", ()) if row["name"] == empty.name]
+        if rows:
+            return rows[0]
+        problems = document.get("problems", ())
+        reasons = [line for each in problems for line in (each["message"], f"hint: {each.get('hint', '')}")]
+        reasons = [line for line in reasons if line != "hint: "]
+        return replace(empty, outcome=Outcome(document["outcome"]), reasons=tuple(reasons))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _stopped(unit: Unit, lines: Sequence[str], outcome: Outcome, why: str) -> StepResult:
+    """A call that we ended, or never began: what it said of itself is kept, not how it says it ended."""
+    told = _told(unit, "\n".join(lines)) or _empty(unit)
+    return replace(told, outcome=outcome, reasons=(why, *told.reasons))
 
 
 def unproven(every: Sequence[Unit], results: Sequence[StepResult]) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ from ..build.perform import Performance, Screen
 from ..build.workspace import Workspace
 from ..errors import ConfigError
 from ..settings import Settings
-from ..world import files, gpus, host
+from ..world import files, gpus, host, probes
 from ..world.buildx import environment as docker_environment
 from ..world.gpus import Node
 from ..world.ledger import Ledger
+from ..world.slurm import Slurm, client_environment
 from . import catalogue, durations, images, plan
 from .catalogue import Catalogue
 from .crewing import Crewing, width
@@ -30,13 +31,14 @@ SECRETS = ("HF_TOKEN",)
 
 @dataclass(frozen=True)
 class Job:
-    """A call that can be meant: what is asked, what the node has, and the plan that follows."""
+    """A call that can be meant: what is asked, what the node below ``root`` has, and the plan that follows."""
 
     request: Request
     work: Workspace
     catalogue: Catalogue
     node: Node
     plan: SuitePlan
+    root: Path = Path("/")
 
     @property
     def settings(self) -> Settings:
@@ -54,8 +56,11 @@ class Job:
 
     def perform(self, ledger: Ledger, screen: Screen, begun: float) -> Run:
         """The run, its images there already; whoever calls it performs it."""
+        for problem in self.node.problems:
+            screen.warn(f"{problem.message}; {problem.hint}" if problem.hint else problem.message)
         state = files.state(str(self.work.state))
-        runtime, found = self._runtime(ledger, screen)
+        until = begun + self.request.wish.deadline - RESERVE if self.request.wish.deadline else 0.0
+        runtime, found = self._runtime(ledger, screen, until)
         history = History(state, self.work.stack.name, screen.say)
         self._describe(ledger, found.references)
         return Run(
@@ -69,11 +74,12 @@ class Job:
             self.work.clock,
             screen,
             self._durations(),
+            Slurm(client_environment(self.settings)),
             begun,
             part=self.request.shard,
             deadline=self.request.wish.deadline,
             require_gpu=self.request.wish.require_gpu,
-            crewing=self._crewing(ledger, screen, found.references, history, begun),
+            crewing=self._crewing(ledger, screen, found.references, history, until),
             fallback=found.fallback,
         )
 
@@ -101,7 +107,7 @@ class Job:
         )
 
     def _crewing(
-        self, ledger: Ledger, screen: Screen, found: Mapping[str, str], history: History, begun: float
+        self, ledger: Ledger, screen: Screen, found: Mapping[str, str], history: History, until: float
     ) -> Crewing | None:
         """How steps run beside each other; None where they run one after the other."""
         request = self.request
@@ -114,14 +120,12 @@ class Job:
         files.write_json(planned_from, {step: {**history.seconds(step), **recorded.get(step, {})} for step in steps})
         options = ["--stack", str(self.work.stack.path), "--durations", str(planned_from)]
         options += ["--require-gpu"] if request.wish.require_gpu else []
-        options += ["--image", next(iter(found.values()))] if len(set(found.values())) == 1 else []
-        until = begun + request.wish.deadline - RESERVE if request.wish.deadline else 0.0
-        return Crewing(request.suite, tuple(options), jobs, screen, self.work.clock, until)
+        return Crewing(request.suite, tuple(options), found, jobs, screen, self.work.clock, until)
 
-    def _runtime(self, ledger: Ledger, screen: Screen) -> tuple[Runtime, Images]:
+    def _runtime(self, ledger: Ledger, screen: Screen, until: float) -> tuple[Runtime, Images]:
         work, secrets = self.work, {name: value for name in SECRETS if (value := self.settings.host(name))}
         if self.request.runtime == "native":
-            return Here(self.settings, screen, work.clock, secrets), Images({})
+            return Here(self.settings, screen, work.clock, secrets, self.root), Images({})
         if self.request.image:
             one = images.given(work.engine, self.request.image, work.stack.platform, screen)
             found = Images(dict.fromkeys(self.plan.tiers, one))
@@ -134,8 +138,8 @@ class Job:
             ledger.folder.name,
             docker_environment(self.settings, work.engine.at),
         )
-        docker = Docker(self.settings, work.engine, state, run, self.request.suite, work.clock, screen, env, secrets)
-        return docker, found
+        who = (run, self.request.suite, work.clock, screen)
+        return Docker(self.settings, work.engine, state, *who, env, secrets, self.root, until), found
 
     def _durations(self) -> Mapping[str, Mapping[str, float]]:
         """Recorded seconds by step and test: every shard of a run plans from the same file, wherever it runs."""
@@ -143,22 +147,26 @@ class Job:
         return durations.read(path) if path else {}
 
 
-def read(request: Request, work: Workspace) -> Job:
-    """What ``request`` means on this node; raises ``ConfigError`` with all that cannot be meant."""
+def read(request: Request, work: Workspace, root: Path = Path("/")) -> Job:
+    """What ``request`` means on the node below ``root``; raises ``ConfigError`` with all that cannot be meant."""
     found = catalogue.load(work.stack)
-    node = gpus.inventory(work.settings)
+    node = gpus.inventory(work.settings, root)
     usable = gpus.allotted(work.settings, node)
-    here = plan.Here(tuple(gpu.arch for gpu in usable), host.memory() // 10**9, bool(node.rdma))
+    cluster = request.runtime == "native" and probes.installed("sbatch")
+    here = plan.Here(tuple(gpu.arch for gpu in usable), host.memory() // 10**9, bool(node.rdma), cluster)
     made = plan.make(found, request.suite, here, request.wish, work.clock.now().date())
     if not request.image and request.runtime == "docker":
         _compare_archs(work, made, here.archs)
-    return Job(request, work, found, node, made)
+    return Job(request, work, found, node, made, root)
 
 
 def _compare_archs(work: Workspace, made: SuitePlan, archs: tuple[str, ...]) -> None:
     """An image without code for this node's GPU fails in the first kernel, after minutes of loading."""
-    built = work.args.get("PYTORCH_ROCM_ARCH").split(";")
-    needed = {arch for each in made.steps if not each.skip and each.step.needs.gpus for arch in archs}
+    built = [arch for arch in work.args.get("PYTORCH_ROCM_ARCH").split(";") if arch]
+    if not built:  # a stack that does not choose its archs
+        return
+    steps = [each.step for each in made.steps if not each.skip and each.step.needs.gpus]
+    needed = {arch for step in steps for arch in archs if not step.needs.archs or arch in step.needs.archs}
     for arch in sorted(needed - set(built)):
         hint = f'build for it: --arch "{";".join((*built, arch))}", or run on another node'
         raise ConfigError("image-arch", f"the image is built for {' '.join(built)}, this node has {arch}", hint=hint)

@@ -13,7 +13,7 @@ def check(cache: str, models: Sequence[str]) -> Path:
     if not cache:
         hint = "set ROCM_CI_MODEL_CACHE to the HF_HOME that holds it, or HF_HOME=DIR hf download MODEL to make one"
         raise ConfigError("no-model-cache", f"the step needs {', '.join(models)}", hint=hint)
-    root = Path(cache)
+    root = Path(cache).absolute()
     if not (root / "hub").is_dir():
         hint = "a mount that failed looks like this; it has to be the folder that holds hub/"
         raise InfraError("no-model-cache", f"ROCM_CI_MODEL_CACHE={cache} has no folder hub", hint=hint)

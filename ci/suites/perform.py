@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..build.perform import Screen
-from ..errors import CiError, Interrupted, Outcome, worst
+from ..errors import CiError, Interrupted, Outcome, Problem, worst
 from ..world import files
 from ..world.clock import Clock
 from ..world.gpus import Gpu
 from ..world.ledger import Ledger
 from ..world.sandbox import Limits
+from ..world.slurm import Slurm
 from . import durations, verdict
 from .catalogue import Health
 from .crewing import Crewing, units, unproven
@@ -22,6 +24,7 @@ from .plan import RESERVE, Planned, SuitePlan
 from .records import Records
 from .results import RunResult, StepResult, summed
 from .runtime import Room, Runtime
+from .several import Several
 from .stage import Stage, write_versions
 
 TRIES = 2
@@ -42,6 +45,7 @@ class Run:
     clock: Clock
     screen: Screen
     seconds_of: Mapping[str, Mapping[str, float]]
+    slurm: Slurm
     begun: float
     part: tuple[int, int] = (1, 1)
     deadline: float = 0.0
@@ -65,20 +69,37 @@ class Run:
         """Steps that run beside each other, each a call of its own; what does not run here is told first."""
         every = units(self.plan.steps)
         self.results += [self._step(planned) for planned in self.plan.steps if planned.skip]
-        self.results += crewing.run(every)
+        try:
+            self.results += crewing.run(every)
+        except Interrupted:
+            self.results += crewing.so_far
+            raise
         self.unproven = unproven(every, self.results[-len(every) :] if every else ())
 
-    def result(self) -> RunResult:
-        """What there is to say so far."""
-        parts = [verdict.Part(each.label, each.outcome, each.reasons, each.unmet) for each in self.results]
+    def result(self, ended: Outcome = Outcome.OK) -> RunResult:
+        """What there is to say so far; ``ended`` is what came of the run beside its steps."""
+        alone = self.part[1] > 1  # the other shards are other runs
+        parts = [
+            verdict.Part(each.label, each.outcome, each.reasons, each.unmet, alone and each.idle)
+            for each in self.results
+        ]
         outcome, reasons = verdict.merge_run(parts, require_gpu=self.require_gpu)
         if self.unproven:
             outcome, reasons = worst((outcome, Outcome.FAILED)), (*reasons, *self.unproven)
+        if ended is not Outcome.OK:
+            outcome, reasons = ended, tuple(self._not_begun())
         seconds = self.clock.monotonic() - self.begun
         folder = self.ledger.folder
         return RunResult(
             self.plan.suite, self.stack, outcome, tuple(self.results), folder, seconds, reasons, self.fallback
         )
+
+    def _not_begun(self) -> Iterator[str]:
+        """The steps a run that broke off did not come to."""
+        names = {each.name for each in self.results}
+        left = [planned.name for planned in self.plan.steps if planned.name not in names]
+        if left:
+            yield f"not begun: {', '.join(left)}"
 
     def _step(self, planned: Planned) -> StepResult:
         number, count = self.part
@@ -90,7 +111,14 @@ class Run:
         while True:
             begun = self.clock.monotonic()
             attempt = _Attempt(self, planned, replace(empty, tries=tuple(tries)))
-            result = attempt.run()
+            try:
+                if tries:
+                    self.runtime.recover()
+                result = attempt.run()
+            except Interrupted as error:
+                attempt.cut_off(error)
+                self.results.append(replace(attempt.result, seconds=self.clock.monotonic() - begun))
+                raise
             result = replace(result, seconds=self.clock.monotonic() - begun)
             if not verdict.may_retry(result.outcome, attempt.found, len(tries) + 1, TRIES):
                 return result
@@ -109,7 +137,7 @@ class Run:
 
 @dataclass
 class _Attempt:
-    """One try of a step, from the lease to the look afterwards."""
+    """One try of a step, from the lease to the look afterwards; ``result`` is what is known so far."""
 
     run_: Run
     planned: Planned
@@ -117,37 +145,59 @@ class _Attempt:
     found: tuple[Records, ...] = ()
 
     def run(self) -> StepResult:
-        """How it ended; raises what ends the whole run."""
+        """How it ended; raises ``Interrupted``."""
         run, step = self.run_, self.planned.step
         if run.until(self.planned) <= run.clock.monotonic():
             late = "not begun: the run's deadline leaves no time for it"
             return replace(self.result, outcome=Outcome.TIMEOUT, reasons=(late,))
         try:
+            if step.needs.nodes > 1:
+                self._several()
+                return self.result
             with run.runtime.gpus(step) as gpus:
                 self.result = replace(self.result, gpus=tuple(gpu.key for gpu in gpus), where="gpu" if gpus else "cpu")
                 self._staged(gpus)
         except Interrupted:
             raise
         except CiError as error:
-            if error.outcome not in {Outcome.INFRA, Outcome.TIMEOUT}:
-                raise
             self._blame(error)
         if run.history.remembers(self.result.outcome) and self.found:
             run.history.record(step.name, self.result.image, self.found)
         return self.result
 
+    def cut_off(self, error: Interrupted) -> None:
+        """Say of the step that a signal ended it, wherever it was."""
+        if self.result.outcome is not Outcome.INTERRUPTED:
+            reason = f"stopped by {signal.Signals(error.signal).name} while none of its commands ran"
+            self.result = replace(self.result, outcome=Outcome.INTERRUPTED, reasons=(reason, *self.result.reasons))
+
     def _blame(self, error: CiError) -> None:
-        """The world is at fault: that is said first, beside whatever the tests said."""
-        reasons = tuple(problem.message for problem in error.problems)
+        """Something beside the tests is at fault: that is said first, beside whatever the tests said."""
+        reasons = tuple(line for problem in error.problems for line in _lines(problem))
         outcome = worst((error.outcome, self.result.outcome)) if self.found else error.outcome
         self.result = replace(self.result, outcome=outcome, reasons=(*reasons, *self.result.reasons))
+
+    def _several(self) -> None:
+        """The step's commands as jobs of the cluster; Slurm gives each rank what its node has."""
+        run, step = self.run_, self.planned.step
+        folder = self._folder()
+        several = Several(step, folder, run.ledger, run.slurm)
+        try:
+            several.run(run.until(self.planned), run.screen, run.clock)
+        finally:
+            where = f"{step.needs.nodes} nodes"
+            self.result = summed(replace(self.result, where=where), several.done)
+
+    def _folder(self) -> Path:
+        folder = self.run_.ledger.folder / "steps" / self.planned.name / self._place()
+        with files.disk_errors(f"cannot make {folder}"):
+            folder.mkdir(parents=True)
+        return folder
 
     def _staged(self, gpus: tuple[Gpu, ...]) -> None:
         run, planned = self.run_, self.planned
         image = run.images.get(planned.step.tier, "")
-        folder = run.ledger.folder / "steps" / planned.name / self._place()
-        with files.disk_errors(f"cannot make {folder}"):
-            folder.mkdir(parents=True)
+        folder = self._folder()
         room = run.runtime.room(planned.step, gpus, folder, image)
         thing = run.ledger.will_make(
             room.kind, room.sandbox.name if room.kind == "container" else str(folder / "cache")
@@ -197,3 +247,12 @@ class _Attempt:
     def _end(self, room: Room, folder: Path) -> None:
         room.sandbox.end()
         files.remove(folder / "cache")
+
+
+def _lines(problem: Problem) -> Iterator[str]:
+    """A problem as reasons of a step: what happened, the last word of the evidence, what to do."""
+    yield problem.message
+    if problem.context:
+        yield f"it said: {problem.context.strip().splitlines()[-1]}"
+    if problem.hint:
+        yield f"hint: {problem.hint}"

@@ -16,12 +16,16 @@ RESERVE = 60.0
 """Seconds of a run's deadline kept for evidence, clean-up and the report."""
 
 
+_NO_CLUSTER = "that takes Slurm, and --runtime native, because a rank runs in what its node gives it"
+
+
 class Here(NamedTuple):
-    """What this node has: the arch of each GPU we may use, memory in GB, RDMA devices."""
+    """What this node has: the arch of each GPU we may use, memory in GB, RDMA devices; and whether Slurm takes jobs."""
 
     archs: tuple[str, ...] = ()
     memory_gb: int = 0
     rdma: bool = False
+    cluster: bool = False
 
 
 class Wish(NamedTuple):
@@ -99,12 +103,18 @@ def _why_not(
     catalogue: Catalogue, step: Step, usable: tuple[str, ...], here: Here, wish: Wish, *, wants_gpu: bool
 ) -> str:
     """Why a step cannot run here; empty where it can."""
+    if step.needs.nodes > 1:  # what the nodes have is Slurm's to know
+        return "" if here.cluster else f"needs {step.needs.nodes} nodes: {_NO_CLUSTER}"
     if wants_gpu and not usable:
         missing = "this node has no GPU" if catalogue.runtime == "rocm" else "the image has no GPU runtime"
         if not catalogue.runs_on_cpu(step.name):
             return f"needs {_gpus(catalogue.data[step.name]['needs']['gpus'], ())}: {missing}"
         if wish.require_gpu:
             return f"would run on CPU, which --require-gpu forbids: {missing}"
+    return _lacks(step, usable, here)
+
+
+def _lacks(step: Step, usable: tuple[str, ...], here: Here) -> str:
     fitting = [arch for arch in usable if not step.needs.archs or arch in step.needs.archs]
     if step.needs.gpus > len(fitting):
         return f"needs {_gpus(step.needs.gpus, step.needs.archs)}: this node has {_gpus(len(usable), usable)}"

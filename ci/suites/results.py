@@ -13,7 +13,7 @@ from ..world.sandbox import Ended
 from .events import Measured
 from .records import Records
 from .tally import tally
-from .verdict import Counts, Verdict, merge_step
+from .verdict import IDLE, Counts, Verdict, merge_step
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ class StepResult:
     def label(self) -> str:
         """Its name with its shard."""
         return f"{self.name} {self.shard}".rstrip()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no test fell to its shard."""
+        return any(each.verdict.reasons == (IDLE,) for each in self.commands)
 
     def to_json(self) -> dict[str, Any]:
         """As a plain value; ``from_json`` reads it."""

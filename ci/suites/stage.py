@@ -13,16 +13,17 @@ from typing import NamedTuple
 
 from ..build.perform import Screen
 from ..build.vertex import printable
-from ..errors import CiError, InfraError, Interrupted, Outcome
+from ..errors import CiError, ConfigError, DeadlineError, InfraError, Interrupted, Outcome
 from ..world import files, host
 from ..world.clock import Clock
+from ..world.process import Lines
 from ..world.sandbox import Ended, Limits, Sandbox
 from . import records, shard, words
 from .catalogue import Command
 from .plan import Planned
 from .records import Records
 from .results import CommandResult
-from .verdict import Verdict, judge
+from .verdict import IDLE, Verdict, judge
 
 STOPPING = frozenset({Outcome.TIMEOUT, Outcome.INFRA, Outcome.INTERRUPTED, Outcome.INTERNAL})
 """After one of these the next command of the step could not be believed."""
@@ -31,7 +32,12 @@ EVIDENCE = 30.0
 """Seconds for collecting what a failed command leaves to see."""
 
 ROOM = 1 << 20
-"""Bytes the run folder's disk must have left for what its tests say to count: on a full one anything fails."""
+"""Bytes the disk of the run folder has to have left where a verdict is to count."""
+
+_CANNOT_START = frozenset({126, 127})
+_ASK = 10.0
+
+FULL = "the disk of the run folder is full"
 
 
 class _Place(NamedTuple):
@@ -101,35 +107,69 @@ class Stage:
         files.write_json(place.folder / words.SHARDS, written)
         mine = plan[self.part[0] - 1]
         if not mine:
-            verdict = Verdict(Outcome.SKIPPED, ("nothing to do: there are fewer tests than shards",))
-            return self._kept(CommandResult(place.number, argv, verdict, ended, place.folder), records.NOTHING)
+            verdict = Verdict(Outcome.SKIPPED, (IDLE,))
+            return self._noted(CommandResult(place.number, argv, verdict, ended, place.folder), records.NOTHING)
         files.write_whole(place.folder / words.SELECT, "".join(f"{each}\n" for each in mine).encode())
         return None
 
-    def _attend(self, place: _Place, argv: tuple[str, ...]) -> Ended:
-        """Run one command to its end, its output shown and kept."""
-        limits = self.planned.step.limits
-        left = self.until - self.clock.monotonic()
-        log = files.LineLog(place.folder / words.LOG)
+    def _attend(self, place: _Place, command: Command, argv: tuple[str, ...]) -> Ended:
+        """Run one command to its end, its output shown and kept; one that is interrupted is in ``done`` too."""
+        begun = self.clock.monotonic()
+        with files.disk_errors(f"cannot write in {place.folder}"):
+            log = files.LineLog(place.folder / words.LOG)
+
+        def on_line(_stream: str, line: str) -> None:
+            log.add(line)
+            self.screen.say(printable(line))
+
         with log:
+            try:
+                ended = self._followed(place, argv, on_line)
+            except Interrupted as error:
+                rungs = error.rungs or (signal.Signals(error.signal).name,)
+                cut = Ended(None, self.clock.monotonic() - begun, rungs=rungs)
+                with suppress(InfraError):  # a full disk must not hide the signal
+                    self._kept(place, command, argv, (cut, records.read(place.folder)))
+                raise
+        return _blaming_the_disk(ended, place.folder, log.lost)
 
-            def on_line(_stream: str, line: str) -> None:
-                log.add(line)
-                self.screen.say(line)
-
+    def _followed(self, place: _Place, argv: tuple[str, ...], on_line: Lines) -> Ended:
+        """Attend the command; ``ConfigError`` where the folder it was to run in is not there."""
+        limits = self.planned.step.limits
+        left = max(self.until - self.clock.monotonic(), 1.0)
+        cwd = place.inside.fill(self.planned.step.workdir)
+        try:
             ended = self.sandbox.attend(
                 argv,
                 env={},
-                cwd=place.inside.fill(self.planned.step.workdir),
-                limits=Limits(max(left, 1.0), min(limits.silent, max(left, 1.0)), limits.grace, EVIDENCE),
+                cwd=cwd,
+                limits=Limits(left, min(limits.silent, left), limits.grace, EVIDENCE),
                 on_line=on_line,
                 on_limit=lambda _kind: self._evidence(place),
             )
-        if log.lost and not ended.lost:
-            ended = ended._replace(lost=f"the run folder takes no more lines: {log.lost}")
+        except InfraError:
+            self._expect_folder(cwd)
+            raise
+        if ended.code in _CANNOT_START:
+            self._expect_folder(cwd)
         return ended
 
+    def _expect_folder(self, cwd: str) -> None:
+        """Docker and the kernel call a missing folder a missing program."""
+        with suppress(InfraError, DeadlineError):
+            if self.sandbox.probe(("sh", "-c", '[ -d "$1" ]', "sh", cwd), _ASK).code == 1:
+                message = f"step {self.planned.name}: the image has no folder {cwd} to run it in"
+                raise ConfigError("no-workdir", message, hint="correct the step's workdir; the folder may have moved")
+
     def _judged(
+        self, place: _Place, command: Command, argv: tuple[str, ...], seen: tuple[Ended, Records]
+    ) -> CommandResult:
+        result = self._kept(place, command, argv, seen)
+        if result.verdict.outcome not in {Outcome.OK, Outcome.SKIPPED} and not seen[0].limit and not seen[0].lost:
+            self._evidence(place)
+        return result
+
+    def _kept(
         self, place: _Place, command: Command, argv: tuple[str, ...], seen: tuple[Ended, Records]
     ) -> CommandResult:
         ended, found = seen
@@ -141,15 +181,20 @@ class Stage:
             quarantined=self.quarantined,
             failed_before=self.failed_before,
         )
-        if verdict.outcome not in {Outcome.OK, Outcome.SKIPPED} and not ended.limit and not ended.lost:
-            self._evidence(place)
-        return self._kept(CommandResult(place.number, argv, verdict, ended, place.folder), found)
+        if ended.lost.startswith(FULL) and verdict.outcome is Outcome.FAILED:  # what fails on it may fail for it
+            reasons = tuple(sorted(verdict.reasons, key=lambda each: not each.startswith(FULL)))
+            verdict = verdict._replace(outcome=Outcome.INFRA, reasons=reasons)
+        return self._noted(CommandResult(place.number, argv, verdict, ended, place.folder), found)
 
-    def _kept(self, result: CommandResult, found: Records) -> CommandResult:
+    def _noted(self, result: CommandResult, found: Records) -> CommandResult:
         self.done.append((result, found))
         verdict = result.verdict
         row = {"argv": list(result.words), "outcome": verdict.outcome, "reasons": list(verdict.reasons)}
-        files.write_json(result.folder / "result.json", {"schema": 1, **row, "counts": verdict.counts._asdict()})
+        try:
+            files.write_json(result.folder / "result.json", {"schema": 1, **row, "counts": verdict.counts._asdict()})
+        except InfraError:
+            if not result.ended.lost:  # else the world is blamed already
+                raise
         return result
 
     def _evidence(self, place: _Place) -> None:
@@ -169,6 +214,13 @@ class Stage:
             return
         if not done.ok:
             self.screen.warn(f"{self.planned.name}: the evidence is incomplete: {done.tail(2)}")
+
+
+def _blaming_the_disk(ended: Ended, folder: Path, lost: str) -> Ended:
+    """``ended``, the world to blame where log, JUnit and events had no room; ``lost`` says why the log has gaps."""
+    if ended.lost or not (lost or host.free_disk(folder) < ROOM):
+        return ended
+    return ended._replace(lost=f"{FULL}; {files.DISK_REMEDY}")
 
 
 VERSIONS = """\

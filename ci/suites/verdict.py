@@ -245,13 +245,18 @@ def _counted(number: int, noun: str) -> str:
 # --- a step, a run --------------------------------------------------------------------------
 
 
+IDLE = "nothing to do: there are fewer tests than shards"
+"""The reason of a command whose shard got no test."""
+
+
 class Part(NamedTuple):
-    """A step of a run; ``unmet`` marks one that was left out because this node lacks what it needs."""
+    """A step of a run; ``unmet``: left out, this node lacks what it needs; ``idle``: no test fell to its shard."""
 
     name: str
     outcome: Outcome
     reasons: tuple[str, ...] = ()
     unmet: bool = False
+    idle: bool = False
 
 
 def merge_step(verdicts: Sequence[Verdict]) -> Verdict:
@@ -278,6 +283,8 @@ def merge_run(parts: Sequence[Part], *, require_gpu: bool = False) -> tuple[Outc
             why = "; ".join(part.reasons)
             reasons.append(f"a GPU was required, and {part.name} did not run" + (f": {why}" if why else ""))
             outcomes.append(Outcome.EMPTY)
+    if any(part.idle for part in parts) and all(each is Outcome.SKIPPED for each in outcomes):
+        return Outcome.SKIPPED, (IDLE,)
     if all(each is Outcome.SKIPPED for each in outcomes):
         outcomes.append(Outcome.EMPTY)
         reasons.append("nothing was run")

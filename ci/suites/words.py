@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from .catalogue import Command, Step
@@ -44,11 +44,11 @@ def exclusions(step_excluded: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"--deselect={each}" if "::" in each else f"--ignore={each}" for each in step_excluded)
 
 
-def environment(step: Step, folders: Folders, mask: str) -> Mapping[str, str]:
+def environment(step: Step, folders: Folders, visible: str) -> Mapping[str, str]:
     """Everything a step's commands see beside what their image sets: nothing is inherited from the caller.
 
     ``PYTORCH_ROCM_ARCH`` is empty: the image's list would make whatever compiles at run time
-    compile for every arch.  ``mask`` is the one visibility mask, GPUs by number; an empty one hides all.
+    compile for every arch.  ``visible`` is the one visibility mask (see ``mask``).
     """
     own = {
         "LANG": "C.UTF-8",
@@ -58,6 +58,11 @@ def environment(step: Step, folders: Folders, mask: str) -> Mapping[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "XDG_CACHE_HOME": folders.cache,
         "PYTORCH_ROCM_ARCH": "",
-        "HIP_VISIBLE_DEVICES": mask,
+        "HIP_VISIBLE_DEVICES": visible,
     }
     return own | {name: folders.fill(value) for name, value in step.env.items()}
+
+
+def mask(numbers: Iterable[int]) -> str:
+    """The GPUs by number; -1 for none, because HIP reads an empty mask as no mask."""
+    return ",".join(map(str, numbers)) or "-1"

@@ -166,7 +166,7 @@ class Container:
         limit, rungs, seconds, stderr = fallen
         code = 128 - code if 128 < code <= 128 + 64 else code
         try:
-            state = self._settled(before)
+            state = self._settled(before, harmed=-code in _SIGNALS and not rungs)
         except InfraError as error:
             return Ended(None, seconds, limit, f"the engine went away: {error}", rungs=rungs)
         if signal.SIGKILL.name in rungs:
@@ -179,11 +179,15 @@ class Container:
         starved = bool(code and state and self._lost_memory(state))
         return Ended(None if lost else code, seconds, limit, lost, starved, rungs)
 
-    def _settled(self, before: ContainerState) -> ContainerState | None:
-        """The container once the engine no longer lists the command, or does not stop to."""
+    def _settled(self, before: ContainerState, *, harmed: bool) -> ContainerState | None:
+        """The container once the engine no longer lists the command, or does not stop to.
+
+        ``harmed``: a signal that was not ours ended the command; where it meant the whole container,
+        the engine hears of that a moment later.
+        """
         for _ in range(_LOOKS):
             state = self._engine.container(self.name)
-            if state is None or not set(state.execs) - set(before.execs):
+            if state is None or not (state.running and (harmed or set(state.execs) - set(before.execs))):
                 break
             self._clock.sleep(0.1)
         return state

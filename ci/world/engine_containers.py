@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from ..errors import InfraError
+from .gpus import MASKS
 
 if TYPE_CHECKING:
     from .sandbox import Spec
@@ -69,7 +70,7 @@ class Containers(ABC):
                     entrypoint=list(argv),
                     name=spec.name,
                     user="0:0",
-                    environment=dict(spec.env),
+                    environment={**dict.fromkeys(MASKS), **spec.env},  # a mask of the image's would add to ours
                     labels=dict(spec.labels),
                     working_dir=spec.workdir or None,
                     stop_signal=stop_signal,
@@ -138,7 +139,7 @@ def _host(spec: Spec) -> dict[str, Any]:
     return {
         "init": True,
         "mounts": [Bind(one.target, str(one.source), type="bind", read_only=one.read_only) for one in spec.mounts],
-        "devices": [f"{path}:{path}:rwm" for path in spec.devices],
+        "devices": [f"{device.host}:{device.inside}:rwm" for device in spec.devices],
         "group_add": [str(group) for group in spec.group_ids],
         "shm_size": spec.shm_mb * _MIB,
         "mem_limit": memory,

@@ -290,7 +290,7 @@ def _libc() -> Any:
 
 
 def _stopped(number: int) -> Interrupted:
-    return Interrupted(number, hint="run the same command again; finished work is kept")
+    return Interrupted(number, hint="run the same command again; what was built is kept")
 
 
 @dataclass

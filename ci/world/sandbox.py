@@ -29,13 +29,20 @@ OnLimit = Callable[[str], None]
 """Called with ``deadline``, ``inactivity`` or ``interrupted``, before the first signal."""
 
 
+class Passed(NamedTuple):
+    """A device file of this host, and its path inside."""
+
+    host: str
+    inside: str
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What a sandbox is made of.
 
     ``image`` is ``reference@digest``, which is in the engine already.  ``env`` is an allow-list made by the
-    caller and may be seen in ``docker inspect``; ``secrets`` reach the attended commands alone.  ``devices``
-    are paths of this host, found at the same path inside; ``group_ids`` numeric groups that may open them.
+    caller and may be seen in ``docker inspect``; ``secrets`` reach the attended commands alone.
+    ``group_ids`` are the numeric groups that may open ``devices``.
     Sizes are in MiB.  ``ipc`` is ``private`` or ``host``, ``network`` ``none``, ``bridge`` or ``host``.
     ``capabilities`` come on top of the engine's usual ones (``IPC_LOCK`` for RDMA).  ``user`` is the
     ``uid:gid`` of the commands, ``workdir`` the folder they start in unless they name one.
@@ -48,7 +55,7 @@ class Spec:
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     mounts: tuple[Mount, ...] = ()
-    devices: tuple[str, ...] = ()
+    devices: tuple[Passed, ...] = ()
     group_ids: tuple[int, ...] = ()
     shm_mb: int = 64
     memory_mb: int | None = None

@@ -17,11 +17,14 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import recipes
+from tests import plants, recipes
+
+if TYPE_CHECKING:
+    from tests.engine.suite_runs import Play, Starter, Steps, Words
 from tests.engine.sandboxes import KINDS, Box
 from tests.faults import stand
 
@@ -245,3 +248,45 @@ def bucket(endpoint: str, access: Mapping[str, str], tmp_path: Path) -> str:
     request = urllib.request.Request(f"{endpoint}/{name}", method="PUT")
     urllib.request.urlopen(request).read()
     return f"s3://{name}/rocm/stable"
+
+
+@pytest.fixture(scope="session")
+def python_image() -> str:
+    """The local stack's test image, which has Python and pytest; built where it is not there."""
+    command = [sys.executable, "-m", "ci", "build-test", "--json", "--stack", "local"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
+    assert done.returncode == 0, done.stderr[-4000:]
+    rows: dict[str, str] = {row["tier"]: row["reference"] for row in json.loads(done.stdout)["tiers"]}
+    return rows["test"]
+
+
+@pytest.fixture
+def words(python_image: str) -> Words:
+    """The options that choose a runtime."""
+    return lambda runtime: ("--runtime", runtime, *(("--image", python_image) if runtime == "docker" else ()))
+
+
+@pytest.fixture
+def play(cli: Cli, tmp_path: Path, words: Words) -> Iterator[Play]:
+    """Run planted steps; afterwards no container, no process and nothing open in a ledger is left."""
+    from tests.engine.suite_runs import left_behind
+
+    environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def player(steps: Steps, *options: str, runtime: str = "docker", check: int | None = None, **more: Any) -> Ran:
+        image = () if "--image" in options else words(runtime)
+        stack = plants.write(tmp_path / "plant", steps, **more)
+        return cli("test", "all", "--stack", str(stack), "--json", *image, *options, check=check, cwd=None, **environ)
+
+    yield player
+    assert left_behind(cli.state) == []
+
+
+@pytest.fixture
+def start(cli: Cli, tmp_path: Path, words: Words) -> Iterator[Starter]:
+    """Start planted steps in the background, behind any door, and wait until one is at work."""
+    from tests.engine.suite_runs import Starter
+
+    made = Starter(cli, tmp_path, words)
+    yield made
+    made.end()

@@ -13,6 +13,7 @@ import pytest
 
 from ci.errors import ContractError, InfraError
 from ci.world.containers import Mount
+from ci.world.sandbox import Passed
 from tests.engine.conftest import docker
 from tests.engine.sandboxes import Box, marked
 from tests.faults.stand import processes, soon
@@ -157,13 +158,17 @@ def test_the_walls_of_a_container(container: Box) -> None:
 def test_the_host_side_of_a_container(container: Box) -> None:
     labels = {"org.rocm-ci.run": "r", "org.rocm-ci.step": "s"}
     container.begin(
-        labels=labels, network="host", ipc="host", capabilities=("IPC_LOCK",), devices=("/dev/null", "/dev/full")
+        labels=labels,
+        network="host",
+        ipc="host",
+        capabilities=("IPC_LOCK",),
+        devices=(Passed("/dev/null", "/dev/null"), Passed("/dev/full", "/dev/plain")),
     )
     found = json.loads(docker("inspect", container.sandbox.name))[0]
     host = found["HostConfig"]
     assert labels.items() <= found["Config"]["Labels"].items()
     assert (host["NetworkMode"], host["IpcMode"], host["CapAdd"]) == ("host", "host", ["IPC_LOCK"])
-    assert [row["PathInContainer"] for row in host["Devices"]] == ["/dev/null", "/dev/full"]
+    assert [row["PathInContainer"] for row in host["Devices"]] == ["/dev/null", "/dev/plain"]
 
 
 def test_a_proxy_of_the_docker_command_line_stays_outside(
@@ -213,7 +218,7 @@ def _begin_and_run(container: Box) -> None:
 
 def test_a_device_that_is_not_here(container: Box) -> None:
     with pytest.raises(InfraError) as caught:
-        container.begin(devices=("/dev/kfd-nowhere",))
+        container.begin(devices=(Passed("/dev/kfd-nowhere", "/dev/kfd"),))
     (problem,) = caught.value.problems
     assert problem.reference == "no-container"
     assert "kfd-nowhere" in problem.context

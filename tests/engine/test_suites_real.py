@@ -3,73 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests import plants
-from tests.engine.conftest import ROOT, Cli, Ran, docker
-
-RUNTIMES = ("docker", "native")
-Steps = Mapping[str, Mapping[str, Any]]
-Play = Callable[..., Ran]
-
-
-@pytest.fixture(scope="session")
-def python_image() -> str:
-    """The local stack's test image, which has Python and pytest; built where it is not there."""
-    command = [sys.executable, "-m", "ci", "build-test", "--json", "--stack", "local"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
-    assert done.returncode == 0, done.stderr[-4000:]
-    rows: dict[str, str] = {row["tier"]: row["reference"] for row in json.loads(done.stdout)["tiers"]}
-    return rows["test"]
-
-
-@pytest.fixture
-def words(python_image: str) -> Callable[[str], tuple[str, ...]]:
-    """The options that choose a runtime."""
-    return lambda runtime: ("--runtime", runtime, *(("--image", python_image) if runtime == "docker" else ()))
-
-
-@pytest.fixture
-def play(cli: Cli, tmp_path: Path, words: Callable[[str], tuple[str, ...]]) -> Iterator[Play]:
-    """Run planted steps; afterwards no container and nothing open in a ledger is left."""
-    environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-
-    def player(steps: Steps, *options: str, runtime: str = "docker", check: int | None = None, **more: Any) -> Ran:
-        stack = plants.write(tmp_path / "plant", steps, **more)
-        return cli(
-            "test", "all", "--stack", str(stack), "--json", *words(runtime), *options, check=check, cwd=None, **environ
-        )
-
-    yield player
-    assert left_behind(cli.state) == []
-
-
-def left_behind(state: Path) -> list[str]:
-    """Containers of this state's runs, and what their ledgers hold open."""
-    runs = {path.name.lower() for path in (state / "runs").glob("*")}
-    names = docker("ps", "-a", "--format", "{{.Names}}").splitlines()
-    found = [name for name in names if any(run in name for run in runs)]
-    for ledger in (state / "runs").glob("*/ledger.jsonl"):
-        rows = [json.loads(line) for line in ledger.read_text().splitlines()]
-        wills = [row["will"] for row in rows if "will" in row]
-        gone = [row["gone"] for row in rows if "gone" in row]
-        found += [str(each) for each in wills if each not in gone]
-    return found
-
-
-def step(ran: Ran, name: str) -> dict[str, Any]:
-    row: dict[str, Any] = next(each for each in ran.json["steps"] if each["name"] == name)
-    return row
+from tests.engine.conftest import Cli, docker
+from tests.engine.suite_runs import RUNTIMES, Play, Starter, left_behind, step
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -190,75 +131,25 @@ def test_shards_at_once_run_every_test_once(play: Play) -> None:
 # --- from outside -----------------------------------------------------------------------------------
 
 
-class Started:
-    """``test`` in the background, its planted step at work."""
-
-    def __init__(self, child: subprocess.Popen[str], run: Path) -> None:
-        self.child, self.run = child, run
-
-    @property
-    def container(self) -> str:
-        """The container of its step."""
-        names = docker("ps", "--format", "{{.Names}}").splitlines()
-        return next(name for name in names if self.run.name.lower() in name)
-
-    def end(self) -> tuple[int, str]:
-        out, _ = self.child.communicate(timeout=120)
-        return self.child.returncode, out
-
-
-@pytest.fixture
-def start(cli: Cli, tmp_path: Path, words: Callable[[str], tuple[str, ...]]) -> Iterator[Callable[..., Started]]:
-    """Start a step that sleeps, below ``before`` (nox, inv), and wait until it does."""
-    children: list[subprocess.Popen[str]] = []
-
-    def starter(*before: str, runtime: str = "docker") -> Started:
-        token = uuid.uuid4().hex
-        code = f"import time; print('at work {token}', flush=True); time.sleep(300)"
-        stack = plants.write(tmp_path / "plant", {"sleeps": {"commands": [plants.python(code)]}})
-        environ = {**cli.environ, "ROCM_CI_STATE": str(cli.state), "PYTHONPATH": str(ROOT)}
-        environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        command = [
-            *(before or (sys.executable, "-m", "ci")),
-            "test",
-            "all",
-            "--stack",
-            str(stack),
-            "--json",
-            *words(runtime),
-        ]
-        child = subprocess.Popen(
-            command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        children.append(child)
-        end = time.monotonic() + 90
-        while not any(token in path.read_text() for path in cli.state.glob("runs/*/steps/sleeps/*/1/log.txt")):
-            if child.poll() is not None or time.monotonic() > end:
-                pytest.fail(f"the step did not begin: exit {child.poll()}")
-            time.sleep(0.2)
-        return Started(child, next(cli.state.glob("runs/*")))
-
-    yield starter
-    for child in children:
-        with child:
-            child.kill()
-
-
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_step_and_leaves_nothing(
-    cli: Cli, start: Callable[..., Started], runtime: str, number: int, code: int
+    cli: Cli, start: Starter, runtime: str, number: int, code: int
 ) -> None:
     at_work = start(runtime=runtime)
     at_work.child.send_signal(number)
     ended, out = at_work.end()
     assert ended == code
-    assert json.loads(out)["outcome"] == "interrupted"
-    assert json.loads((at_work.run / "result.json").read_text())["exit_code"] == code
+    told = json.loads(out)
+    assert (told["outcome"], at_work.result["exit_code"]) == ("interrupted", code)
+    assert at_work.result["steps"] == told["steps"]
+    (row,) = told["steps"]
+    assert (row["outcome"], row["reasons"]) == ("interrupted", ["stopped with SIGINT"])
+    assert row["commands"][0]["ended"]["rungs"] == ["SIGINT"]
     assert left_behind(cli.state) == []
 
 
-def test_a_kill_leaves_a_container_that_reap_removes(cli: Cli, start: Callable[..., Started]) -> None:
+def test_a_kill_leaves_a_container_that_reap_removes(cli: Cli, start: Starter) -> None:
     at_work = start()
     at_work.child.kill()
     at_work.end()
@@ -267,7 +158,7 @@ def test_a_kill_leaves_a_container_that_reap_removes(cli: Cli, start: Callable[.
     assert left_behind(cli.state) == []
 
 
-def test_a_container_killed_from_outside_is_the_worlds_fault(cli: Cli, start: Callable[..., Started]) -> None:
+def test_a_container_killed_from_outside_is_the_worlds_fault(cli: Cli, start: Starter) -> None:
     at_work = start()
     docker("kill", at_work.container)
     code, out = at_work.end()

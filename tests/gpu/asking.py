@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import urllib.error
-import urllib.request
+import socket
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 MODEL = "under-test"
@@ -45,6 +45,13 @@ class Answer(NamedTuple):
         return tuple(step.token for step in self.steps)
 
 
+class Called(NamedTuple):
+    """An answer that can be read, and the socket it comes by."""
+
+    answer: http.client.HTTPResponse
+    line: socket.socket
+
+
 def body(prompt: str, tokens: int, *, stream: bool, logprobs: int | None) -> bytes:
     """A greedy completion of exactly ``tokens`` tokens."""
     document: dict[str, Any] = {
@@ -80,30 +87,33 @@ class Client:
     """Asks one server; every limit is in seconds and holds for each piece of an answer."""
 
     def __init__(self, port: int) -> None:
-        self.base = f"http://127.0.0.1:{port}"
-        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self.port = port
 
-    def open(self, path: str, limit: float, data: bytes | None = None, rank: int | None = None) -> Any:
-        """An open answer with status 200; ``Refused`` otherwise."""
+    @contextmanager
+    def call(self, path: str, limit: float, data: bytes | None = None, rank: int | None = None) -> Iterator[Called]:
+        """An open answer with status 200; ``Refused`` for anything else, also for what goes wrong while it is read."""
         headers = {"Content-Type": "application/json"} | ({} if rank is None else {"X-data-parallel-rank": str(rank)})
-        asked = urllib.request.Request(self.base + path, data, headers)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=limit)
         try:
-            return self.opener.open(asked, timeout=limit)
-        except urllib.error.HTTPError as error:
-            with error:
-                said = error.read(500).decode(errors="replace")
-            raise Refused(f"HTTP {error.code}: {said}", error.code) from None
+            connection.connect()
+            line = connection.sock
+            connection.request("GET" if data is None else "POST", path, data, headers)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                said = answer.read(500).decode(errors="replace")
+                raise Refused(f"HTTP {answer.status}: {said}", answer.status)
+            yield Called(answer, line)
+        except TimeoutError:
+            raise Silent("it said nothing for too long") from None
         except (OSError, http.client.HTTPException) as error:
-            raise refusal(error, limit) from None
+            raise Refused(f"{type(error).__name__}: {error}") from None
+        finally:
+            connection.close()
 
     def text(self, path: str, limit: float) -> str:
         """The whole text of a page."""
-        with self.open(path, limit) as answer:
-            try:
-                page: bytes = answer.read()
-            except (OSError, http.client.HTTPException) as error:
-                raise refusal(error, limit) from None
-        return page.decode(errors="replace")
+        with self.call(path, limit) as called:
+            return called.answer.read().decode(errors="replace")
 
     def healthy(self, limit: float) -> bool:
         """Whether the server says that it can serve."""
@@ -117,35 +127,22 @@ class Client:
         self, prompt: str, tokens: int, limit: float, *, rank: int | None = None, logprobs: int | None = None
     ) -> Answer:
         """Ask for a whole completion, of data-parallel rank ``rank`` if given."""
-        with self.open("/v1/completions", limit, body(prompt, tokens, stream=False, logprobs=logprobs), rank) as answer:
-            try:
-                choice = json.loads(answer.read())["choices"][0]
-            except (OSError, http.client.HTTPException) as error:
-                raise refusal(error, limit) from None
+        with self.call("/v1/completions", limit, body(prompt, tokens, stream=False, logprobs=logprobs), rank) as called:
+            choice = json.loads(called.answer.read())["choices"][0]
         return Answer(steps_of(choice), str(choice["finish_reason"]))
 
-    def stream(self, prompt: str, tokens: int, limit: float) -> Iterator[Answer]:
+    def stream(self, prompt: str, tokens: int, limit: float, patience: float) -> Iterator[Answer]:
         """Pieces of a completion as they come; the last one that has a reason ends it.
 
-        ``Refused`` when the connection breaks off before that.
+        The first may take ``limit`` seconds, each later one ``patience``.
         """
-        with self.open("/v1/completions", limit, body(prompt, tokens, stream=True, logprobs=None)) as lines:
-            try:
-                for line in lines:
-                    if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
-                        continue
-                    piece = json.loads(line[6:])
-                    if "error" in piece:
-                        raise Refused(f"the stream says {piece['error']}")
-                    for choice in piece["choices"]:
-                        yield Answer(steps_of(choice), str(choice["finish_reason"] or ""))
-            except (OSError, http.client.HTTPException) as error:
-                raise refusal(error, limit) from None
-
-
-def refusal(error: BaseException, limit: float) -> Refused:
-    """What a failed call means: nobody there, cut off, or silent for longer than ``limit``."""
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(cause, TimeoutError):
-        return Silent(f"no answer within {limit:g} s")
-    return Refused(f"{type(cause).__name__}: {cause}")
+        with self.call("/v1/completions", limit, body(prompt, tokens, stream=True, logprobs=None)) as called:
+            for line in called.answer:
+                if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
+                    continue
+                piece = json.loads(line[6:])
+                if "error" in piece:
+                    raise Refused(f"the stream says {piece['error']}")
+                for choice in piece["choices"]:
+                    yield Answer(steps_of(choice), str(choice["finish_reason"] or ""))
+                called.line.settimeout(patience)

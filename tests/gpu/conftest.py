@@ -31,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ends.addoption("--objective", type=objective, default=None, help="seconds, or report: then no time fails")
     ends.addoption("--slack", type=float, default=0.5, help="seconds above the objective that do not fail")
     ends.addoption("--hang-limit", type=float, default=60.0, help="seconds after which the server is hung")
+    ends.addoption("--client-patience", type=float, default=3.0, help="seconds a client waits for its next token")
     ends.addoption("--drain-timeout", type=int, default=60, help="seconds given to a running request")
     ranks = parser.getgroup("ranks")
     ranks.addoption("--ranks", type=int, action="append", default=[], help="how many; repeatable (default 2 and 4)")

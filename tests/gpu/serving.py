@@ -104,7 +104,7 @@ def default_arguments(has_gpu: bool) -> tuple[str, ...]:
 
 def has_gpu(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether a ROCm GPU can be used: there is the device node, and the mask does not hide all."""
-    return Path("/dev/kfd").exists() and environ.get("HIP_VISIBLE_DEVICES") != ""
+    return Path("/dev/kfd").exists() and environ.get("HIP_VISIBLE_DEVICES") not in {"", "-1"}
 
 
 def launch(model: Path, arguments: Sequence[str], log: Path) -> Server:

@@ -30,6 +30,10 @@ class Limits(NamedTuple):
     slack: float
     hang: float
 
+    def after(self, seconds: float) -> Limits:
+        """The same, with an objective that begins ``seconds`` later: a client was waited for."""
+        return self if self.objective is None else self._replace(objective=self.objective + seconds)
+
 
 class Drained(NamedTuple):
     """What a drain did: tokens of the running request, why it ended, and the status each later request got."""

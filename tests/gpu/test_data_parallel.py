@@ -44,8 +44,8 @@ def ask_one(client: Client, prompt: str, rank: int, limit: float, logprobs: int 
         if answer.reason != "length":
             return Reply(rank, prompt, None, said=f"it ended after {len(answer.tokens)} tokens: {answer.reason!r}")
         return Reply(rank, prompt, answer)
-    except Silent as error:
-        return Reply(rank, prompt, None, hung=True, said=str(error))
+    except Silent:
+        return Reply(rank, prompt, None, hung=True, said=f"no answer within {limit:g} s")
     except Refused as error:
         return Reply(rank, prompt, None, said=str(error))
 
@@ -87,6 +87,7 @@ def test_ranks_answer_as_one(
         replies = ask_all(server.client, ranks, limit, logprobs)
         wrong = agreement.judge(reference, replies, floor)
         if wrong:
+            death.join(1)
             wrong += death.found
         else:
             counts = agreement.served(server.client.text("/metrics", limit))

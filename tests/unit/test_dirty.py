@@ -56,19 +56,60 @@ def test_the_wait_has_an_end() -> None:
     assert clock.passed == 60
 
 
-def test_nobody_waits_while_somebody_holds_it() -> None:
+def test_a_process_that_ends_late_is_waited_for() -> None:
+    """The driver lists it a moment longer than the kernel does."""
+    said = [using(9000, HOLDER), using(9000, HOLDER), using(300)]
+    assert settle(lambda: said.pop(0), BEFORE, 60, FakeClock()) == ()
+    assert said == []
+
+
+# --- what nobody can tell, and what is somebody else's --------------------------------------------
+
+UNKNOWN = using(None)
+
+
+def test_memory_that_was_and_is_unknown_tells_nothing_and_is_not_waited_for() -> None:
     clock = FakeClock()
-    assert [leak.holders for leak in settle(lambda: using(9000, HOLDER), BEFORE, 60, clock)] == [(HOLDER,)]
-    assert clock.sleeps == []
+    (leak,) = settle(lambda: UNKNOWN, UNKNOWN, 60, clock)
+    assert (leak.sure, clock.sleeps) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (BEFORE, UNKNOWN),  # it was known
+        (UNKNOWN, using(9000)),  # it is known now
+        (UNKNOWN, using(None, HOLDER)),  # somebody came and stayed
+        (UNKNOWN, BEFORE._replace(gpus=GPUS[1:])),  # it has gone
+    ],
+)
+def test_anything_else_tells(before: Node, after: Node) -> None:
+    assert [(leak.gpu, leak.sure) for leak in returned(before, after)] == [(KEY, True)]
+
+
+def test_what_is_sure_is_waited_for_beside_what_is_not() -> None:
+    before = BEFORE._replace(gpus=(UNKNOWN.gpus[0], GPUS[1]))
+    after = before._replace(gpus=(UNKNOWN.gpus[0], replace(GPUS[1], used_mb=9000)))
+    clock = FakeClock()
+    assert [leak.sure for leak in settle(lambda: after, before, 60, clock)] == [False, True]
+    assert clock.passed == 60
+
+
+def test_what_a_stranger_takes_meanwhile_is_its_own_affair() -> None:
+    before = using(2283, HOLDER._replace(vram_mb=2000))
+    assert returned(before, using(90283, HOLDER._replace(vram_mb=90000))) == ()
+    assert [leak.now_mb for leak in returned(before, using(99000, HOLDER._replace(vram_mb=90000)))] == [99000]
+    assert returned(before, using(283)) == (), "it left"
+    assert returned(using(2283, HOLDER._replace(vram_mb=None)), using(90283, HOLDER._replace(vram_mb=None)))
 
 
 def quiet(_message: str) -> None:
     """Nobody listens."""
 
 
-def soil(state: Path, leak: Leak | None = None, *, hung: bool = False) -> dirty.Mark:
+def soil(state: Path, leak: Leak | None = None, unwell: str = "") -> dirty.Mark:
     leak = leak or Leak(KEY, 283, 9000, (HOLDER,))
-    return mark(state, leak, run="run-1", who="ann", clock=FakeClock(), hung=hung)
+    return mark(state, leak, run="run-1", who="ann", clock=FakeClock(), unwell=unwell)
 
 
 def test_a_mark_carries_its_evidence(tmp_path: Path) -> None:
@@ -102,9 +143,27 @@ def test_without_a_baseline_the_tolerance_is_all_it_may_use(tmp_path: Path) -> N
     assert recheck(tmp_path, using(dirty.TOLERANCE_MB), quiet) == ()
 
 
-def test_a_hung_device_is_trusted_after_a_reboot_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_was_never_known_is_clean_without_a_holder(tmp_path: Path) -> None:
+    made = soil(tmp_path, Leak(KEY, None, None, (HOLDER,)))
+    assert recheck(tmp_path, using(None, HOLDER), pytest.fail) == (made,)
+    assert recheck(tmp_path, UNKNOWN, quiet) == ()
+
+
+def test_a_mark_for_what_is_unwell_outlasts_a_milder_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = soil(tmp_path, unwell="it computes wrongly")
+    assert soil(tmp_path) == made
+    assert marks(tmp_path) == (made,)
+    worse = soil(tmp_path, unwell="it hangs")
+    assert marks(tmp_path) == (worse,)
+    monkeypatch.setattr(dirty, "boot_id", lambda: "another")
+    assert not soil(tmp_path).lasting
+
+
+def test_an_unwell_device_is_trusted_after_a_reboot_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its memory may be clean all the while."""
-    made = soil(tmp_path, hung=True)
+    made = soil(tmp_path, unwell="it hangs")
+    assert made.reason.startswith("it hangs; ")
+    assert f"remove {tmp_path / 'dirty' / KEY}.json" in made.reason
     assert recheck(tmp_path, BEFORE, pytest.fail) == (made,)
     monkeypatch.setattr(dirty, "boot_id", lambda: "another")
     assert recheck(tmp_path, using(9000), pytest.fail) == (made,)

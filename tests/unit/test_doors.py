@@ -217,6 +217,35 @@ def test_the_run_folder_tells_of_a_lost_result(tmp_path: Path) -> None:
     assert result_of(tmp_path, answering(), Broken(errno.ENOSPC))["outcome"] == "infra"
 
 
+def test_what_was_done_before_an_error_is_told_beside_it(tmp_path: Path) -> None:
+    def run(call: Call) -> Answer:
+        call.so_far = {"schema": 1, "outcome": "ok", "steps": ["first"]}
+        raise Interrupted(2)
+
+    result = result_of(tmp_path, run)
+    assert (result["outcome"], result["steps"], len(result["problems"])) == ("interrupted", ["first"], 1)
+
+
+@pytest.mark.parametrize(("outcome", "code"), [(Outcome.OK, 4), (Outcome.FAILED, 1)])
+def test_a_result_that_cannot_be_kept_is_no_success(tmp_path: Path, outcome: Outcome, code: int) -> None:
+    def run(call: Call) -> Answer:
+        call.ledger = Ledger.begin(tmp_path, "one", "act")
+        (tmp_path / "runs/one/result.json").mkdir()
+        return answering(outcome)(call)
+
+    found, _, err = ended(run)
+    assert found == code
+    assert "cannot write" in err
+    assert "set ROCM_CI_STATE" in err
+
+
+def test_a_result_gives_no_commands_to_the_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    text = "a table\n  ::error::of a test\nx ##[group]y"
+    assert ended(answering(text=text))[1] == "a table\n|   ::error::of a test\nx # #[group]y\n"
+    assert json.loads(ended(answering(text=text, said="::error::x"), json=True)[1])["said"] == "::error::x"
+
+
 def test_a_signal_between_the_end_of_the_verb_and_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ci.world import files
 

@@ -37,6 +37,11 @@ def test_report_judges_no_time() -> None:
     assert shutdown.judge_stop(ended(seconds=59.0), LIMITS._replace(objective=None)) == ()
 
 
+def test_a_client_that_was_waited_for_moves_the_objective_and_nothing_else() -> None:
+    assert LIMITS.after(3.0) == LIMITS._replace(objective=7.0)
+    assert LIMITS._replace(objective=None).after(3.0) == LIMITS._replace(objective=None)
+
+
 def test_leftovers_fail_a_quick_and_clean_exit() -> None:
     (wrong,) = shutdown.judge_stop(ended(leftovers="ports: 8000"), LIMITS)
     assert wrong == "the server left behind: ports: 8000"

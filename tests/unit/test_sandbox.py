@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from ci.errors import ContractError, InfraError
+from ci.world.attending import Fallen
 from ci.world.container import Container, _engine_failed, _harm
 from ci.world.containers import Mount
 from ci.world.engine_containers import ContainerState
-from ci.world.fakes import FakeEngine, image
+from ci.world.fakes import FakeClock, FakeEngine, image
 from ci.world.memory import kills, own_kills
 from ci.world.sandbox import Limits, Spec
 
@@ -135,3 +136,21 @@ def test_what_a_teardown_may_take() -> None:
     limits = Limits(100, grace_seconds=60, evidence_seconds=30)
     assert limits.teardown_seconds == 30 + 2 * (10 + 60 + 10)
     assert "hush" not in repr(Spec("x", secrets={"TOKEN": "hush"}))
+
+
+class LateEngine(FakeEngine):
+    """Says for a while after a kill that the container runs: the command's end is heard of first."""
+
+    looks = 3
+
+    def container(self, name: str) -> ContainerState | None:
+        del name
+        self.looks -= 1
+        return RUNS if self.looks > 0 else RUNS._replace(running=False, code=137)
+
+
+@pytest.mark.parametrize("code", [137, 143, 130])
+def test_a_kill_of_the_whole_container_is_not_the_commands_own_end(code: int) -> None:
+    made = Container(Spec("step", f"test@{DIGEST}"), LateEngine(), {}, lambda _text: None, clock=FakeClock())
+    ended = made._judged(Fallen("", (), 1.0, ""), code, RUNS)
+    assert (ended.code, ended.lost) == (None, "the container was stopped or killed from outside")

@@ -18,7 +18,7 @@ from ci.suites.junit import Case, Junit
 from ci.suites.records import NOTHING, Records
 from ci.suites.source import Source, State
 from ci.suites.tally import tally
-from ci.suites.verdict import Counts, Part, Verdict, judge, may_retry, merge_run, merge_step
+from ci.suites.verdict import IDLE, Counts, Part, Verdict, judge, may_retry, merge_run, merge_step
 from ci.world.sandbox import Ended
 
 WHOLE, MISSING, BROKEN = Source(), Source(State.MISSING), Source(State.BROKEN, "0 bytes")
@@ -438,3 +438,12 @@ def test_only_the_world_is_tried_again_and_only_before_a_test(
     outcome: Outcome, found: tuple[Records, ...], tries: int, again: bool
 ) -> None:
     assert may_retry(outcome, found, tries, 2) is again
+
+
+def test_a_shard_without_tests_is_no_empty_run() -> None:
+    """The other shards are other runs; only tests that were there and did not run make a run empty."""
+    idle = Part("many 3/3", Outcome.SKIPPED, (IDLE,), idle=True)
+    skipped = Part("gpu", Outcome.SKIPPED, ("needs 1 GPU",), unmet=True)
+    assert merge_run([idle, skipped]) == (Outcome.SKIPPED, (IDLE,))
+    assert merge_run([skipped])[0] is Outcome.EMPTY
+    assert merge_run([idle, skipped], require_gpu=True)[0] is Outcome.EMPTY

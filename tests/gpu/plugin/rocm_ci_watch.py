@@ -79,7 +79,7 @@ class Tally:
         outcome = outcome_of(report)
         if outcome == "passed" or self.outcome not in {"passed", "xpassed", "skipped", "xfailed"}:
             return
-        if outcome in {"failed", "error"} or self.outcome == "passed":
+        if outcome in {"failed", "error", "rerun"} or self.outcome == "passed":
             self.outcome, self.reason = outcome, reason_of(report)
 
     def add_part(self, outcome: str, reason: str) -> None:
@@ -89,7 +89,9 @@ class Tally:
 
 
 def outcome_of(report: Any) -> str:
-    """One word for a report of one phase."""
+    """One word for a report of one phase; ``rerun`` of one that failed and is tried again by some plugin."""
+    if report.outcome == "rerun":
+        return "rerun"
     expected = hasattr(report, "wasxfail")
     if report.outcome == "skipped":
         return "xfailed" if expected else "skipped"
@@ -242,7 +244,7 @@ def begin(config: pytest.Config, folder: Path | None) -> None:
     """Open the journal, once."""
     if folder is None or config.pluginmanager.has_plugin(NAME):
         return
-    quiet = hasattr(config, "workerinput")
+    quiet = "PYTEST_XDIST_WORKER" in os.environ
     try:
         watch = Watch(Journal(folder), quiet=quiet)
     except OSError as error:
