@@ -14,6 +14,7 @@ from ..errors import ConfigError, Place, Problem
 from ..recipe.stack import HOME, Stack
 from ..recipe.stack import archs as arch_table
 from ..world import files
+from .nodes import Ready
 
 
 class Command(NamedTuple):
@@ -100,6 +101,7 @@ class Step:
     shards: int
     skip: Exemption | None
     skips: tuple[Exemption, ...]
+    ready: Ready | None = None
 
 
 class Suite(NamedTuple):
@@ -189,6 +191,7 @@ def _step(name: str, data: Mapping[str, Any], profiles: Mapping[str, Profile]) -
         models=tuple(data.get("models", ())),
         workdir=data.get("workdir", "{suite}"),
         shards=data.get("shards", 1),
+        ready=Ready(**data["ready"]) if "ready" in data else None,
         skip=_exemption(data["skip"]) if "skip" in data else None,
         skips=tuple(_exemption(each) for each in data.get("skips", ())),
     )

@@ -55,6 +55,7 @@ class Several:
             results,
             Limits(max(left, 1.0), min(step.limits.silent, max(left, 1.0)), step.limits.grace),
             queue=left * _QUEUE,
+            ready=step.ready,
             options=(f"--gres=gpu:{gpus}",) if gpus else (),
         )
 

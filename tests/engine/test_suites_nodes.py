@@ -16,22 +16,18 @@ from tests.engine.slurm import Cluster, running
 pytestmark = pytest.mark.without_engine
 
 TALK = """
-import os, socket, sys
+import os, socket, sys, time
 rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 place = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
 if rank == 0:
+    time.sleep(1)
     with socket.create_server(place) as server:
-        for _ in range(world - 1):
+        for _ in range(2 * world - 2):  # each peer's node asks first whether we can be reached
             with server.accept()[0] as peer:
                 peer.sendall(b"sum")
 else:
-    for _ in range(200):
-        try:
-            with socket.create_connection(place, 5) as peer:
-                assert peer.recv(3) == b"sum"
-            break
-        except ConnectionRefusedError:
-            __import__("time").sleep(0.1)
+    with socket.create_connection(place, 5) as peer:
+        assert peer.recv(3) == b"sum"
 print("rank", rank, "of", world, "secret" if "HF_TOKEN" in os.environ else "clean")
 """
 
@@ -46,8 +42,8 @@ def cluster() -> Iterator[Cluster]:
 def play(cli: Cli, cluster: Cluster, tmp_path: Path) -> Callable[..., Ran]:
     """Run the one step ``ranks`` on two nodes."""
 
-    def player(*commands: dict[str, object], check: int, runtime: str = "native") -> Ran:
-        steps = {"ranks": {"needs": {"nodes": 2}, "workdir": "/", "commands": list(commands)}}
+    def player(*commands: dict[str, object], check: int, runtime: str = "native", **more: object) -> Ran:
+        steps = {"ranks": {"needs": {"nodes": 2}, "workdir": "/", "commands": list(commands), **more}}
         stack = plants.write(tmp_path / "plant", steps)
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         environ = {"SLURM_CONF": cluster.environ["SLURM_CONF"], "PATH": path, "HF_TOKEN": "hidden"}
@@ -58,7 +54,7 @@ def play(cli: Cli, cluster: Cluster, tmp_path: Path) -> Callable[..., Ran]:
 
 
 def test_two_ranks_talk_and_each_says_who_it_is(play: Callable[..., Ran]) -> None:
-    ran = play({"run": [sys.executable, "-c", TALK]}, check=0)
+    ran = play({"run": [sys.executable, "-c", TALK]}, check=0, ready={"seconds": 30})
     (row,) = ran.json["steps"]
     assert (row["outcome"], row["where"]) == ("ok", "2 nodes")
     folder = Path(row["commands"][0]["folder"])
