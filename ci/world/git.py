@@ -43,8 +43,15 @@ def ask(root: Path, start: Run = run) -> Callable[[], Tracked | None]:
     argv = ("git", "-c", "core.fsmonitor=false", "-C", str(root), "ls-files", "-z", "-v", "-s", "-c", "-m", "-d")
     rewriters = ("git", "-C", str(root), "config", "--get-regexp", _REWRITERS)
     questions = (Command(argv, brief=True, exact=True), Command(rewriters, brief=True))
-    answers = [begin(question) if start is run else partial(start, question) for question in questions]
+    try:
+        answers = [begin(question) if start is run else partial(start, question) for question in questions]
+    except InfraError as error:  # no git here: for whoever wants the answer to hear, not everybody does
+        return partial(_refused, error)
     return lambda: _told(root, answers[0](), answers[1], start)
+
+
+def _refused(error: InfraError) -> Tracked | None:
+    raise error
 
 
 def _told(root: Path, listing: Finished, settings: Callable[[], Finished], start: Run) -> Tracked | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import plants
-from tests.engine.conftest import Cli, docker
+from tests.engine.conftest import ROOT, Cli, docker
 from tests.engine.suite_runs import RUNTIMES, Play, Starter, left_behind, step
 
 
@@ -166,3 +166,16 @@ def test_a_container_killed_from_outside_is_the_worlds_fault(cli: Cli, start: St
     row = json.loads(out)["steps"][0]
     assert "stopped or killed from outside" in row["reasons"][0]
     assert left_behind(cli.state) == []
+
+
+def test_native_runs_inside_the_built_image(python_image: str) -> None:
+    """As a pod does it: no engine, no git, no network, and a checkout that brings its own conftest and settings."""
+    inside = ("python3", "-m", "ci", "test", "rocm-distributed-tests", "--runtime", "native", "--json")
+    told = docker(
+        "run", "--rm", "--init", "--network=none", "--shm-size=1g", "-v", f"{ROOT}:/repo:ro", "-w", "/tmp",
+        "-e", "PYTHONPATH=/repo", "-e", "PYTHONDONTWRITEBYTECODE=1",
+        python_image, *inside, "--only", "all-to-all", "--only", "probe",
+    )  # fmt: skip
+    steps = {row["name"]: row for row in json.loads(told)["steps"]}
+    assert (steps["all-to-all"]["outcome"], steps["all-to-all"]["counts"]["passed"]) == ("ok", 2)
+    assert steps["probe"]["reasons"] == ["needs 1 GPU: the image has no GPU runtime"]
