@@ -12,7 +12,7 @@ from pathlib import Path
 from ..build.workspace import Workspace
 from ..errors import CiError
 from ..world import buildx
-from ..world.containers import Mount, Workshop, is_rootless
+from ..world.containers import Mount, Workshop
 from ..world.ledger import Ledger
 from ..world.process import Command, Run, run
 from .sources import Project
@@ -74,7 +74,7 @@ def in_container(
     if engine.image(toolchain.identity) is None:  # it was found in the registry
         engine.pull(toolchain.reference, workspace.stack.platform)
     env = buildx.environment(workspace.settings, engine.at)
-    user = "0:0" if is_rootless(env, start) else f"{os.getuid()}:{os.getgid()}"
+    user = "0:0" if engine.is_rootless() else f"{os.getuid()}:{os.getgid()}"
     mounts = (Mount(project.root, SOURCE), Mount(staging, OUTPUT, read_only=False))
     shop = Workshop(f"rocm-ci-{ledger.folder.name}-kernels", toolchain.identity, mounts, user, env)
     thing = ledger.will_make("container", shop.name)

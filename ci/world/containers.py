@@ -65,15 +65,6 @@ class Workshop:
             raise InfraError("engine", f"cannot remove container {self.name}", context=done.tail(3), hint="inv reap")
 
 
-def is_rootless(env: Mapping[str, str], start: Run = run) -> bool:
-    """Whether the engine runs as a plain user: root in its containers then is that user."""
-    question = Command(("docker", "info", "--format", "{{.SecurityOptions}}"), env=env, deadline=_PATIENCE)
-    done = start(question)
-    if not done.ok:
-        raise InfraError("no-engine", "the engine does not answer", context=done.tail(3), hint="run inv doctor")
-    return "name=rootless" in done.stdout
-
-
 def engine_failed(finished: Finished) -> bool:
     """Whether a ``docker exec`` ended by the engine's fault, not by the program's: docker has no code of its own."""
     marks = ("Error response from daemon", "Cannot connect to the Docker daemon", "error during connect", "OCI runtime")

@@ -181,6 +181,11 @@ class Engine(Containers):
         with self._talking() as client:
             return dict(client.info())
 
+    def is_rootless(self) -> bool:
+        """Whether it runs as a plain user: root in its containers then is that user."""
+        status, body = self._asked("GET", "/info", PATIENCE)
+        return "name=rootless" in (self._read(status, body, "what it is").get("SecurityOptions") or ())
+
     def version(self) -> Mapping[str, Any]:
         """``docker version`` of the server."""
         with self._talking() as client:

@@ -17,8 +17,8 @@ from ci.kernels.cache import Cache, Digests, Entry, Hit
 from ci.kernels.compile import Row
 from ci.kernels.workshop import Counter
 from ci.recipe import stack as stacks
-from ci.world.containers import Mount, Workshop, engine_failed, is_rootless
-from ci.world.fakes import FakeRun
+from ci.world.containers import Mount, Workshop, engine_failed
+from ci.world.fakes import FakeEngine, FakeRun
 from ci.world.process import Command, Finished
 from tests.unit.fake_compiler import Compiler, project, settings
 
@@ -129,6 +129,18 @@ def test_a_container_has_no_network_and_nothing_to_write(tmp_path: Path) -> None
     assert shop.inside("/src") == ("docker", "exec", "--workdir", "/src", "name")
 
 
+class Told(FakeEngine):
+    """An engine that gives one answer to everything."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__()
+        self.answer = status, body
+
+    def _asked(self, method: str, path: str, patience: float) -> tuple[int, bytes]:
+        del method, path, patience
+        return self.answer
+
+
 def test_an_engine_that_fails_is_no_compile_error() -> None:
     command = Command(("docker", "exec"))
     gone = Finished(command, 1, "", "Error response from daemon: No such container: x\n")
@@ -138,11 +150,12 @@ def test_an_engine_that_fails_is_no_compile_error() -> None:
     assert isinstance(error, InfraError)
     full = Finished(command, 1, "", "error: unable to open output file: No space left on device\n")
     assert diagnose.error([diagnose.Failure("a.hip", "gfx942", full)], contained=False).problems[0].reference == "disk"
-    asked = ("docker", "info", "--format", "{{.SecurityOptions}}")
-    assert is_rootless({}, FakeRun({asked: (0, "[name=seccomp,profile=builtin name=rootless]", "")}))
-    assert not is_rootless({}, FakeRun({asked: (0, "[name=seccomp,profile=builtin]", "")}))
-    with pytest.raises(InfraError):
-        is_rootless({}, FakeRun({asked: (1, "", "Cannot connect to the Docker daemon")}))
+    assert Told(200, b'{"SecurityOptions": ["name=seccomp,profile=builtin", "name=rootless"]}').is_rootless()
+    assert not Told(200, b'{"SecurityOptions": ["name=seccomp,profile=builtin"]}').is_rootless()
+    assert not Told(200, b"{}").is_rootless()
+    for status, body in ((500, b"{}"), (200, b"no JSON")):
+        with pytest.raises(InfraError):
+            Told(status, body).is_rootless()
     shop = Workshop("name", "image", (), "0:0", {})
     removal = ("docker", "rm", "--force", "--volumes", "name")
     shop.end(FakeRun({removal: (1, "", "Error response from daemon: No such container: name")}))
