@@ -122,7 +122,7 @@ def build_error(tier: TierPlan, code: int, failure: Failure | None, tail: str) -
     where = failure.step or failure.stage or tier.name
     context_text = "\n".join(failure.tail[-20:])
     if failure.kind == "disk":
-        hint = "free space: docker system df, inv reap, docker builder prune"
+        hint = "free space: docker system df, inv reap, docker builder prune; or move ROCM_CI_STATE to another disk"
         return InfraError("disk", f"{tier.name}: the disk is full at {where}", context=context_text, hint=hint)
     if failure.kind == "oom":
         hint = "probably out of memory: set MAX_JOBS lower and run the same command again"

@@ -83,6 +83,10 @@ def test_an_engine_whose_disk_is_full(doomed: Callable[[], Stand], daemon: Daemo
     check_finishes(stand)
 
 
+ENOUGH = 100
+"""KiB of the state folder with which a small build may come to its end; below that it never does."""
+
+
 @contextmanager
 def small_state(stand: Stand) -> Iterator[Path]:
     """The state folder on a disk of its own, of one megabyte."""
@@ -107,9 +111,10 @@ def test_a_state_folder_that_is_full(stand: Stand, free: int) -> None:
                 pass
             stream.truncate(max(0, stream.tell() - (free << 10)))
         ended = stand.json("build-ci-base")
-        assert ended.code == 4, ended.err
-        assert ended.references == ["disk"], ended.err
-        assert "ROCM_CI_STATE" in ended.document["problems"][0]["hint"]
+        assert ended.code == 4 or (ended.code == 0 and free > ENOUGH), ended.err
+        if ended.code:
+            assert ended.references == ["disk"], ended.err
+            assert "ROCM_CI_STATE" in ended.document["problems"][0]["hint"]
         assert "Traceback" not in ended.err
         assert list(state.rglob(".new-*")) == []
         assert stand.building() == []
