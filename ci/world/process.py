@@ -12,6 +12,7 @@ import selectors
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,9 @@ LADDER = ((signal.SIGINT, 10.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
 """Signal, and seconds to wait for the child to end after it."""
 
 _TAIL = 200
+_AGAIN = 0.01
+"""Seconds after which a signal is sent once more that nobody could hear."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -336,9 +340,20 @@ def listen() -> Iterator[None]:
             return
         raise _stopped(number)
 
+    def ignored(told: sys.UnraisableHookArgs) -> None:
+        """A signal that came where Python ignores errors (a finalizer, the end of a weak reference) comes again."""
+        if not isinstance(told.exc_value, Interrupted):
+            unraisable(told)
+            return
+        for each in numbers:
+            signal.signal(each, handler)
+        threading.Timer(_AGAIN, os.kill, (os.getpid(), told.exc_value.signal)).start()
+
     before = [signal.signal(number, handler) for number in numbers]
+    unraisable, sys.unraisablehook = sys.unraisablehook, ignored
     try:
         yield
     finally:
+        sys.unraisablehook = unraisable
         for number, old in zip(numbers, before, strict=True):
             signal.signal(number, old)

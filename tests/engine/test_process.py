@@ -411,3 +411,22 @@ def _told_to_stop() -> None:
     with process.listen():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.05)
+
+
+class _Finalized:
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):
+            pass
+
+
+def _finalize_and_wait() -> None:
+    with process.listen():
+        _Finalized()
+        threading.Event().wait(10)
+
+
+def test_a_signal_heard_where_python_ignores_errors_comes_again() -> None:
+    with pytest.raises(Interrupted) as caught:
+        _finalize_and_wait()
+    assert caught.value.signal == signal.SIGTERM
