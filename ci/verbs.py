@@ -129,10 +129,11 @@ def _performing(call: Call, work: Workspace) -> Iterator[Performance]:
     from .report import runs
     from .world import files
     from .world.ledger import Ledger
+    from .world.process import holding_signals
 
-    call.ledger = Ledger.begin(
-        files.state(str(work.state)), run_id(work.clock.now(), os.urandom(4).hex()), call.verb.name
-    )
+    run = run_id(work.clock.now(), os.urandom(4).hex())
+    with holding_signals():  # a run folder that is there is one we know of
+        call.ledger = Ledger.begin(files.state(str(work.state)), run, call.verb.name)
     on_unknown = work.settings.get("ROCM_CI_ON_UNKNOWN").value
     performance = Performance(work, call.ledger, call.console, call.on("push"), on_unknown)
     try:
@@ -298,9 +299,11 @@ def _begin(call: Call, state: Path) -> Ledger:
     from .world import files
     from .world.clock import SystemClock
     from .world.ledger import Ledger
+    from .world.process import holding_signals
 
     run = run_id(SystemClock().now(), os.urandom(4).hex())
-    call.ledger = Ledger.begin(files.state(str(state)), run, call.verb.name)
+    with holding_signals():  # a run folder that is there is one we know of
+        call.ledger = Ledger.begin(files.state(str(state)), run, call.verb.name)
     return call.ledger
 
 
