@@ -70,18 +70,20 @@ WHEELS = (
     REGISTRY,
     *COMMON,
 )
+BUNDLE = (
+    Option("artifact", "make the image of ci-base and a bundle: a file, a folder, s3://BUCKET/PREFIX or buildkite:"),
+    Option("allow-fallback", "with --artifact: where the bundle cannot be used, build or reuse the image", "flag"),
+)
 ARTIFACTS = (
     Option("artifact-only", "ship the files that make the image out of ci-base, as a bundle, instead of it", "flag"),
     Option("out", "with --artifact-only: folder or s3://BUCKET/PREFIX the bundle goes to; default ./dist"),
-    Option("artifact", "make the image of ci-base and a bundle: a file, a folder, s3://BUCKET/PREFIX or buildkite:"),
-    Option("allow-fallback", "with --artifact: where the bundle cannot be used, build or reuse the image", "flag"),
+    *BUNDLE,
 )
 TESTS = (
     Option("only", "step to run; may be repeated", "list"),
     Option("runtime", "docker: a container per step; native: the container we are in", sets=True),
     Option("image", "image to run every step in, by digest; default the stack's own, built where it does not exist"),
-    Option("artifact", "make the test image of ci-base and a bundle: a file, folder, s3://BUCKET/PREFIX or buildkite:"),
-    Option("allow-fallback", "with --artifact: where the bundle cannot be used, build or reuse the image", "flag"),
+    *BUNDLE,
     Option("require-gpu", "a step that cannot run here makes the run empty (exit 6) instead of skipped", "flag"),
     Option("deadline", "minutes for everything, image, teardown and report included; default no limit"),
     Option("jobs", "steps at once: a number, or auto for as many as the GPUs of this node allow; default 1"),
@@ -125,17 +127,11 @@ def _perform(call: Call, work: Workspace, goal: str) -> Answer:
 def _performing(call: Call, work: Workspace) -> Iterator[Performance]:
     """A performance in a run of its own; where it ends badly, what it did is shown first."""
     from .build.perform import Performance
-    from .names import run_id
     from .report import runs
-    from .world import files
-    from .world.ledger import Ledger
-    from .world.process import holding_signals
 
-    run = run_id(work.clock.now(), os.urandom(4).hex())
-    with holding_signals():  # a run folder that is there is one we know of
-        call.ledger = Ledger.begin(files.state(str(work.state)), run, call.verb.name)
+    ledger = _begin(call, work.state)
     on_unknown = work.settings.get("ROCM_CI_ON_UNKNOWN").value
-    performance = Performance(work, call.ledger, call.console, call.on("push"), on_unknown)
+    performance = Performance(work, ledger, call.console, call.on("push"), on_unknown)
     try:
         yield performance
     except CiError as error:
@@ -279,7 +275,8 @@ def test(call: Call) -> Answer:
         call.console.notice(notice)
     if call.on("plan"):
         return suites.planned(found.plan, found.outlook())
-    run = found.perform(_begin(call, work.state), call.console, begun)
+    with _performing(call, work) as performance:
+        run = found.perform(performance, begun)
     try:
         return suites.answer(run.perform())
     except (CiError, Exception) as error:

@@ -17,7 +17,7 @@ _HEADS = ("step", "shard", "outcome", "time", "run", "failed", "skipped", "on")
 _REASONS = 6
 """Reasons shown for one step, and as many notes; ``result.json`` has them all."""
 
-_NOTE = re.compile(r"\d+ skipped: |flaky: |quarantined: ")
+_NOTE = re.compile(r"\d+ skipped: |flaky: |quarantined: |left out( in vain)?: ")
 """What has to be known of a step and is not why it ended as it did."""
 
 

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple
 
 from ..build.perform import Screen
@@ -23,7 +24,13 @@ from . import exits, records, shard, words
 from .plan import RESERVE, Planned
 from .results import StepResult
 
-_PACKAGE = __package__.partition(".")[0]
+_START = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1));"
+    " runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+"""This very package, wherever it lies and wherever we are called: ``-m`` would look in the present folder."""
+
+_OURS = (str(Path(__file__).resolve().parents[2]), __package__.partition(".")[0])
 
 
 class Unit(NamedTuple):
@@ -73,7 +80,7 @@ class Crewing:
     screen: Screen
     clock: Clock
     until: float = 0.0
-    program: tuple[str, ...] = (sys.executable, "-m", _PACKAGE)
+    program: tuple[str, ...] = (sys.executable, "-c", _START, *_OURS)
     so_far: tuple[StepResult, ...] = field(default=(), init=False)
 
     def run(self, every: Sequence[Unit]) -> tuple[StepResult, ...]:

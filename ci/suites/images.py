@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..artifact import use
-from ..build.perform import Performance, Screen, TierResult
-from ..build.workspace import Workspace
-from ..errors import ConfigError, InfraError
+from ..build.perform import Performance, Screen
+from ..errors import ConfigError
 from ..world.engine import Engine
 
 
@@ -58,7 +57,8 @@ def _built(performance: Performance, tiers: Sequence[str]) -> dict[str, str]:
         made = results[tier]
         how = "built just now" if made.decision == "build" else "there already"
         screen.say(f"image {tier}: {made.reference} ({how})")
-        _fetch(work, made)
+        if work.engine.image(made.reference) is None:  # it was found in the registry; a pull compares digests
+            work.engine.pull(made.reference, work.stack.platform)
     return {tier: results[tier].reference for tier in tiers}
 
 
@@ -71,13 +71,3 @@ def given(engine: Engine, reference: str, platform: str, screen: Screen) -> str:
     named = reference if "@" in reference else f"{reference}@{image.id}"
     screen.say(f"image {named} (given by --image)")
     return named
-
-
-def _fetch(work: Workspace, made: TierResult) -> None:
-    """Bring an image that was found in the registry into the engine, and look that it is the one that was found."""
-    if work.engine.image(made.reference) is not None:
-        return
-    image = work.engine.pull(made.reference, work.stack.platform)
-    if image.id != made.digest and not any(each.endswith(made.digest) for each in image.digests):
-        hint = "somebody moves tags in this registry; run the same command again"
-        raise InfraError("wrong-image", f"{made.reference} was pulled and is {image.id}", hint=hint)

@@ -54,13 +54,14 @@ class Job:
         tiers = {each.name: each for each in self.work.plan(self.plan.tiers).tiers}
         return {name: f"{tiers[name].tag or 'unknown'} ({tiers[name].decision})" for name in self.plan.tiers}
 
-    def perform(self, ledger: Ledger, screen: Screen, begun: float) -> Run:
-        """The run, its images there already; whoever calls it performs it."""
+    def perform(self, performance: Performance, begun: float) -> Run:
+        """The run, its images there already, by ``performance``; whoever calls it performs it."""
+        ledger, screen = performance.ledger, performance.screen
         for problem in self.node.problems:
             screen.warn(f"{problem.message}; {problem.hint}" if problem.hint else problem.message)
         state = files.state(str(self.work.state))
         until = begun + self.request.wish.deadline - RESERVE if self.request.wish.deadline else 0.0
-        runtime, found = self._runtime(ledger, screen, until)
+        runtime, found = self._runtime(performance, until)
         history = History(state, self.work.stack.name, screen.say)
         self._describe(ledger, found.references)
         return Run(
@@ -122,7 +123,8 @@ class Job:
         options += ["--require-gpu"] if request.wish.require_gpu else []
         return Crewing(request.suite, tuple(options), found, jobs, screen, self.work.clock, until)
 
-    def _runtime(self, ledger: Ledger, screen: Screen, until: float) -> tuple[Runtime, Images]:
+    def _runtime(self, performance: Performance, until: float) -> tuple[Runtime, Images]:
+        ledger, screen = performance.ledger, performance.screen
         work, secrets = self.work, {name: value for name in SECRETS if (value := self.settings.host(name))}
         if self.request.runtime == "native":
             return Here(self.settings, screen, work.clock, secrets, self.root), Images({})
@@ -130,8 +132,6 @@ class Job:
             one = images.given(work.engine, self.request.image, work.stack.platform, screen)
             found = Images(dict.fromkeys(self.plan.tiers, one))
         else:
-            on_unknown = self.settings.get("ROCM_CI_ON_UNKNOWN").value
-            performance = Performance(work, ledger, screen, push=False, on_unknown=on_unknown)
             found = images.resolve(performance, self.plan.tiers, self.request.bundle)
         state, run, env = (
             files.state(str(work.state)),

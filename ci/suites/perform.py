@@ -15,7 +15,7 @@ from ..world.gpus import Gpu
 from ..world.ledger import Ledger
 from ..world.sandbox import Limits
 from ..world.slurm import Slurm
-from . import durations, verdict
+from . import durations, ids, verdict
 from .catalogue import Health
 from .crewing import Crewing, units, unproven
 from .health import prove
@@ -185,6 +185,7 @@ class _Attempt:
         try:
             several.run(run.until(self.planned), run.screen, run.clock)
         finally:
+            self.found = tuple(found for _, found in several.done)
             where = f"{step.needs.nodes} nodes"
             self.result = summed(replace(self.result, where=where), several.done)
 
@@ -242,7 +243,17 @@ class _Attempt:
 
     def _summed(self, stage: Stage, image: str) -> None:
         self.found = tuple(found for _, found in stage.done)
-        self.result = summed(replace(self.result, image=image), stage.done)
+        whole = summed(replace(self.result, image=image), stage.done)
+        self.result = replace(whole, reasons=(*whole.reasons, *(self._left_out() if stage.done else ())))
+
+    def _left_out(self) -> Iterator[str]:
+        """Every exempted test with its reason; one that ran all the same has a name that pytest does not know."""
+        ran = [each.id for found in self.found for each in found.events.ended]
+        for each in self.planned.excluded:
+            if any(ids.covers(each.test, test) for test in ran):
+                yield f"left out in vain: {each.test} ran; name it as pytest does ({each})"
+            else:
+                yield f"left out: {each.test}: {each}"
 
     def _end(self, room: Room, folder: Path) -> None:
         room.sandbox.end()

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ci.build.perform import Performance
 from ci.build.workspace import open_workspace
 from ci.errors import Interrupted
 from ci.settings import capture
@@ -334,7 +335,8 @@ def in_process(on: Stand, stack: Path, screen: Recorder, run: str, **options: st
     asked = request.read("all", {"image": on.image, **options}, "docker")
     ledger = Ledger.begin(files.state(str(on.state)), run, "test")
     try:
-        performed = job.read(asked, work, on.machine.root).perform(ledger, screen, 0.0).perform()
+        performance = Performance(work, ledger, screen, push=False, on_unknown="stop")
+        performed = job.read(asked, work, on.machine.root).perform(performance, 0.0).perform()
     finally:
         ledger.end()
     return performed.steps[0]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests import plants
 from tests.engine.conftest import ROOT, Cli, docker
-from tests.engine.suite_runs import RUNTIMES, Play, Starter, left_behind, step
+from tests.engine.suite_runs import INV, RUNTIMES, Play, Starter, left_behind, step
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -126,6 +127,45 @@ def test_shards_at_once_run_every_test_once(play: Play) -> None:
     ran = play(steps, "--jobs", "2", check=0)
     assert [row["shard"] for row in ran.json["steps"] if row["name"] == "many"] == ["1/3", "2/3", "3/3"]
     assert sum(row["counts"]["run"] for row in ran.json["steps"]) == 7
+
+
+def test_steps_run_at_once_from_any_folder(cli: Cli, tmp_path: Path, python_image: str) -> None:
+    """Each is a call of this very tool: it is found where it lies, not in the folder we are called from."""
+    stack = plants.write(tmp_path / "plant", {"one": {"commands": [plants.python("pass")]}})
+    words = ("--stack", str(stack), "--image", python_image, "--jobs", "2", "--json")
+    environ = {**cli.environ, "ROCM_CI_STATE": str(cli.state)}
+    done = subprocess.run(
+        (*INV, *words),
+        cwd=ROOT / "docs" / "how-to",
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [row["outcome"] for row in json.loads(done.stdout)["steps"]] == ["ok"]
+
+
+def test_what_is_left_out_is_told_with_its_reason(play: Play) -> None:
+    skips = [{"test": "test_planted.py::test_b", "reason": "CUDA only", "until": "2099-01-01"}]
+    code = "def test_a(): pass\ndef test_b(): assert 0\n"
+    ran = play({"some": {"commands": plants.pytest_of(code), "skips": skips}}, runtime="native", check=0)
+    row = step(ran, "some")
+    assert (row["counts"]["run"], row["counts"]["failed"]) == (1, 0)
+    assert "left out: test_planted.py::test_b: CUDA only (until 2099-01-01)" in row["reasons"]
+
+
+def test_an_image_that_cannot_be_built_is_shown_as_a_build_shows_it(cli: Cli, tmp_path: Path, busy_root: str) -> None:
+    assert busy_root
+    stack = plants.write(tmp_path / "plant", {"one": {"commands": [plants.python("pass")]}})
+    (tmp_path / "plant" / "Dockerfile.plant").write_text(
+        "ARG ROOT=x\nFROM ${ROOT} AS t\nRUN echo so it broke && false\n"
+    )
+    ran = cli("test", "all", "--stack", str(stack), check=1)
+    assert "so it broke" in ran.stderr
+    assert "failed" in ran.stderr
+    assert "run-failed" in ran.stderr
 
 
 # --- from outside -----------------------------------------------------------------------------------
