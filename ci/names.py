@@ -18,6 +18,8 @@ TAG_VERSION = "v1"
 _HEX64 = r"[0-9a-f]{64}"
 _CONTENT_TAG = re.compile(rf"(?P<tier>[a-z0-9][a-z0-9-]*?)-{TAG_VERSION}-(?P<identity>{_HEX64})")
 _ARTIFACT_TAG = re.compile(rf"(?P<tier>[a-z0-9][a-z0-9-]*?)-artifact-(?P<key>{_HEX64})")
+_RELEASE_TAG = r"(?:(?P<image>[a-z][a-z0-9]*)-)?(?:{word}(?:-(?P<commit>[0-9a-f]{{40}}))?|v(?P<version>\d[0-9a-z.]*))"
+_JOURNAL = re.compile(r"journal/(?P<sequence>\d{8})-(?P<run>\d{8}T\d{6}Z-[0-9a-f]{8})\.json")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _REFERENCE = re.compile(
     rf"(?:(?P<host>localhost(?::\d+)?|\[[0-9A-Fa-f:]+\](?::\d+)?|{_LABEL}(?:\.{_LABEL})+(?::\d+)?|{_LABEL}:\d+)/)?"
@@ -226,6 +228,64 @@ class IndexPage:
         rest = parts[1:]
         first = rest.pop(0) if rest and re.fullmatch(r"rocm\d+(\.\d+)?", rest[0]) else ""
         return cls(first, *rest) if len(rest) < 2 else None
+
+
+MAIN_IMAGE = "main"
+"""The image of a release whose tags are the channel's own; every other has its name in front."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseTag:
+    """A tag of a channel whose word is ``nightly``.
+
+    Moving: ``nightly``, ``base-nightly``; of one commit: ``base-nightly-<40 hex>``; of a version: ``base-v1.2.0``.
+    """
+
+    image: str
+    word: str
+    commit: str = ""
+    version: str = ""
+
+    def __str__(self) -> str:
+        front = "" if self.image == MAIN_IMAGE else f"{self.image}-"
+        if self.version:
+            return f"{front}v{self.version}"
+        return f"{front}{self.word}-{self.commit}" if self.commit else f"{front}{self.word}"
+
+    @property
+    def moving(self) -> bool:
+        """Whether it is a pointer."""
+        return not self.commit and not self.version
+
+    @classmethod
+    def parse(cls, text: str, word: str) -> ReleaseTag | None:
+        """The tag of the channel with ``word`` in ``text``, or None: ``nightly-rocm100-<commit>`` is not one."""
+        match = re.fullmatch(_RELEASE_TAG.format(word=re.escape(word)), text, re.ASCII)
+        if match is None:
+            return None
+        return cls(match["image"] or MAIN_IMAGE, word, match["commit"] or "", match["version"] or "")
+
+
+@dataclass(frozen=True, slots=True)
+class JournalName:
+    """The path of a journal entry in a channel: ``journal/00000017-20261120T161500Z-0a1b2c3d.json``."""
+
+    sequence: int
+    run: str
+
+    def __str__(self) -> str:
+        return f"journal/{self.sequence:08d}-{self.run}.json"
+
+    @classmethod
+    def parse(cls, text: str) -> JournalName | None:
+        """The entry's name in ``text``, or None."""
+        match = _JOURNAL.fullmatch(text)
+        return cls(int(match["sequence"]), match["run"]) if match else None
+
+
+def wheel_path(sha256: str, filename: str) -> str:
+    """Where a wheel lies in a set: its digest is in the path, so that no two writers can differ."""
+    return f"{sha256}/{filename}"
 
 
 def run_id(start: datetime, salt: str) -> str:

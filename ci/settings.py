@@ -55,6 +55,7 @@ KNOWN: tuple[Known, ...] = (
         allowed=("docker", "native"),
     ),
     Known("ROCM_CI_MODEL_CACHE", "folder of the models that tests need (an HF_HOME), shared by all jobs of this host"),
+    Known("ROCM_CI_STORE", "folder or s3://BUCKET/PREFIX of released wheels and manifests", "--store"),
     Known("ROCM_CI_BUILDER", "buildx builder that builds; default the engine's own"),
     Known("PYTORCH_ROCM_ARCH", "gfx targets to build for", "--arch"),
     Known("DEEPEP_ROCM_ARCH", "gfx targets rocSHMEM and DeepEP are built for"),

@@ -116,7 +116,7 @@ def open_workspace(
     records = Records(state)
     clock = SystemClock()
     trees = {name: _tree(name, root, records) for name, root in folders.items()}
-    registry = _registry(place[0], clock, say) if place else None
+    registry = registry_at(place[0], clock, say) if place else None
     engine = Engine(endpoint(settings))
     return Workspace(settings, stack, args, trees, engine, place[0] if place else None, registry, state, records, clock)
 
@@ -140,12 +140,14 @@ def _place(settings: Settings) -> tuple[Place, ...]:
     return (Place.parse(setting.value),) if setting.value.strip() else ()
 
 
-def _registry(place: Place, clock: Clock, say: Callable[[str], None]) -> Registry:
+def registry_at(place: Place, clock: Clock, say: Callable[[str], None], *, anonymous: bool = False) -> Registry:
+    """The registry of ``place``, asked with what ``docker login`` left behind, or as nobody."""
     from ..world.credentials import docker_credentials
     from ..world.http import send
     from ..world.registry import Registry
 
-    return Registry(place.host, send=send, clock=clock, credentials=docker_credentials(say))
+    credentials = (lambda _host: None) if anonymous else docker_credentials(say)
+    return Registry(place.host, send=send, clock=clock, credentials=credentials)
 
 
 def _folders(stack: Stack, sources: Mapping[str, str], problems: list[Problem]) -> Mapping[str, Path]:

@@ -76,6 +76,7 @@ class Stack:
     disk_gb: int = 0
     toolchain: str = ""
     suites: str = ""
+    channels: str = ""
 
     def tier(self, name: str) -> Tier:
         """The tier called ``name``; raises ``ConfigError`` with a suggestion."""
@@ -209,6 +210,7 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
         disk_gb=data.get("disk_gb", 0),
         toolchain=data.get("toolchain", ""),
         suites=data.get("suites", ""),
+        channels=data.get("channels", ""),
     )
 
 

@@ -11,12 +11,15 @@ from .growth import add
 from .index import Result, Say, make
 
 
-def opened(text: str) -> Store:
-    """The store called ``text``: ``s3://bucket/prefix`` or a folder; ``ConfigError`` for anything else."""
+def opened(text: str, *, anonymous: bool = False) -> Store:
+    """The store called ``text``: ``s3://bucket/prefix`` or a folder; ``ConfigError`` for anything else.
+
+    ``anonymous``: a bucket is read as nobody, whatever credentials are there.
+    """
     if text.startswith("s3://"):
         from ..world.bucket import Bucket
 
-        return Bucket.at(text)
+        return Bucket.at(text, anonymous=anonymous)
     if "://" in text:
         hint = "give a folder, or s3://BUCKET/PREFIX"
         raise ConfigError("unknown-place", f"{text!r} is neither a folder nor a bucket", hint=hint)

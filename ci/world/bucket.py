@@ -37,20 +37,21 @@ _TYPES = {
 class Bucket:
     """A prefix of a bucket; see ``store.Store`` for what its methods mean."""
 
-    def __init__(self, store: S3Store, url: str) -> None:
+    def __init__(self, store: S3Store, url: str, *, anonymous: bool = False) -> None:
         self._store = store
         self._url = url
+        self._anonymous = anonymous
 
     @classmethod
-    def at(cls, url: str) -> Bucket:
-        """The place ``s3://bucket[/prefix]``; nothing is asked of it yet."""
+    def at(cls, url: str, *, anonymous: bool = False) -> Bucket:
+        """The place ``s3://bucket[/prefix]``; nothing is asked of it yet. ``anonymous``: requests are not signed."""
         from obstore.store import S3Store
 
         name, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
         if not name:
             raise ConfigError("bad-bucket", f"{url!r} names no bucket", hint="give s3://BUCKET or s3://BUCKET/PREFIX")
         with _answers(url):
-            return cls(S3Store(name, prefix=prefix or None), url)
+            return cls(S3Store(name, prefix=prefix or None, skip_signature=anonymous), url, anonymous=anonymous)
 
     @property
     def name(self) -> str:
@@ -140,6 +141,54 @@ class Bucket:
         """Copy a file of this machine in; a large one goes up in parts and appears when the last is there."""
         self._put(path, source, {})
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a small object that is not there yet; False when it is, whoever wrote it."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        with _answers(self._url):
+            try:
+                obstore.put(self._store, path, data, attributes=_attributes(path), mode="create", use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+        return True
+
+    def fetch(self, path: str) -> tuple[bytes, str] | None:
+        """The bytes of a small object and its ETag, None when it is not there."""
+        import obstore
+
+        with _answers(self._url), suppress(FileNotFoundError):
+            answer = obstore.get(self._store, path)
+            return bytes(answer.bytes()), answer.meta["e_tag"] or ""
+        return None
+
+    def swap(self, path: str, data: bytes, mark: str) -> bool:
+        """Replace a small object if its ETag is still ``mark``."""
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        with _answers(self._url):
+            try:
+                obstore.put(self._store, path, data, attributes=_attributes(path), mode={"e_tag": mark})
+            except (PreconditionError, FileNotFoundError):
+                return False
+        return True
+
+    def copy(self, source: str, path: str) -> None:
+        """Let the bucket copy an object."""
+        import obstore
+
+        with _answers(self._url):
+            obstore.copy(self._store, source, path)
+
+    def below(self, prefix: str) -> Iterator[Stored]:
+        """Every object below the folder ``prefix``; empty for all."""
+        return self._list(prefix or None)
+
+    def within(self, prefix: str) -> Bucket:
+        """The place below ``prefix``."""
+        return Bucket.at(f"{self._url.rstrip('/')}/{prefix}", anonymous=self._anonymous)
+
     def remove(self, path: str) -> None:
         """Remove an object; no error where it is gone."""
         import obstore
@@ -172,9 +221,8 @@ class Bucket:
     def _put(self, path: str, data: bytes | Path, more: Mapping[str, str]) -> None:
         import obstore
 
-        kind = _TYPES.get(Path(path).suffix, "application/octet-stream")
         with _answers(self._url):
-            obstore.put(self._store, path, data, attributes={"Content-Type": kind, **more})
+            obstore.put(self._store, path, data, attributes={**_attributes(path), **more})
 
     def _list(self, prefix: str | None) -> Iterator[Stored]:
         import obstore
@@ -187,6 +235,10 @@ class Bucket:
     def _tag(self, path: str) -> str:
         found = self.stored(path)
         return found.mark if found else ""
+
+
+def _attributes(path: str) -> dict[str, str]:
+    return {"Content-Type": _TYPES.get(Path(path).suffix, "application/octet-stream")}
 
 
 @contextmanager

@@ -83,6 +83,24 @@ class Store(Protocol):
     def take(self, source: Path, path: str) -> None:
         """Copy a file of this machine in, whole or not at all."""
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a small file that is not there yet; False when it is, whoever wrote it."""
+
+    def fetch(self, path: str) -> tuple[bytes, str] | None:
+        """The bytes of a small file and the mark to ``swap`` it by, None when it is not there."""
+
+    def swap(self, path: str, data: bytes, mark: str) -> bool:
+        """Replace a small file if it is still the one of ``mark``; False when somebody wrote it meanwhile."""
+
+    def copy(self, source: str, path: str) -> None:
+        """Copy a file inside the place, whole or not at all."""
+
+    def below(self, prefix: str) -> Iterator[Stored]:
+        """Every file whose path is below the folder ``prefix``; empty for all."""
+
+    def within(self, prefix: str) -> Store:
+        """The place below the folder ``prefix``, there or not yet."""
+
     def remove(self, path: str) -> None:
         """Remove a file; no error where it is gone."""
 
@@ -100,8 +118,8 @@ class Folder:
     date, page by page that differs, and takes its place in one rename.
     """
 
-    def __init__(self, root: Path) -> None:
-        if not root.is_dir():
+    def __init__(self, root: Path, *, there: bool = True) -> None:
+        if there and not root.is_dir():
             raise ConfigError("no-folder", f"there is no folder {root}", hint="name the folder that holds the wheels")
         pages = root / PAGES
         if pages.exists() and not pages.is_symlink():
@@ -211,6 +229,54 @@ class Folder:
             finally:
                 new.unlink(missing_ok=True)
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a small file that is not there yet; False when it is, whoever wrote it."""
+        target = self._root / path
+        with files.disk_errors(f"cannot write {target}"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new = self._new()
+            try:
+                _fill(str(new), data)
+                target.hardlink_to(new)  # fails where the name is taken, unlike a rename
+            except FileExistsError:
+                return False
+            finally:
+                new.unlink(missing_ok=True)
+        return True
+
+    def fetch(self, path: str) -> tuple[bytes, str] | None:
+        """The bytes of a small file and their digest, None when it is not there."""
+        data = self.read(path)
+        return None if data is None else (data, hashlib.sha256(data).hexdigest())
+
+    def swap(self, path: str, data: bytes, mark: str) -> bool:
+        """Replace a small file if its bytes are still those of ``mark``."""
+        with exclusive(self._root / OURS, "swap", lambda _text: None):
+            found = self.fetch(path)
+            if found is None or found[1] != mark:
+                return False
+            self.write(path, data)
+        return True
+
+    def copy(self, source: str, path: str) -> None:
+        """Copy a file inside the place, whole or not at all."""
+        self.take(self._root / source, path)
+
+    def below(self, prefix: str) -> Iterator[Stored]:
+        """Every file whose path is below the folder ``prefix``, hidden ones left out; empty for all."""
+        top = self._root / prefix
+        with files.disk_errors(f"cannot list {top}"):
+            for folder, names, leaves in os.walk(top):
+                names[:] = sorted(name for name in names if not name.startswith("."))
+                for leaf in sorted(leaves):
+                    found = self.stored((Path(folder) / leaf).relative_to(self._root).as_posix())
+                    if found:
+                        yield found
+
+    def within(self, prefix: str) -> Folder:
+        """The place below the folder ``prefix``, there or not yet."""
+        return Folder(self._root / prefix, there=False)
+
     def remove(self, path: str) -> None:
         """Remove a file; no error where it is gone."""
         with files.disk_errors(f"cannot remove {self._root / path}"):
@@ -276,7 +342,7 @@ class Folder:
     def _new(self) -> Path:
         """A name beside nothing that is served, for a file that is not whole yet."""
         ours = self._root / OURS
-        ours.mkdir(exist_ok=True)
+        ours.mkdir(parents=True, exist_ok=True)
         return ours / f"new-{os.urandom(8).hex()}"
 
     def _sweep(self) -> None:
