@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .documents import suggest
@@ -79,6 +79,8 @@ HOST_NAMES = (
 )  # fmt: skip
 """Names of other programs that we honour; everything else in the environment is invisible to us."""
 
+_ARGUMENT = re.compile("[A-Z][A-Z0-9]*_[A-Z0-9_]*")
+
 _SECRET_WORDS = ("token", "password", "secret", "credential")
 _LOGIN = re.compile(r"(?<=//)\S+@|(?<!\S)[^\s/]+@(?!sha256:)")
 """``user:password@`` in front of a host, in a URL or without a scheme; rather too much than too little."""
@@ -107,6 +109,8 @@ class Settings:
 
     environ: Mapping[str, str]
     flags: Mapping[str, str]
+    offered: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The rest of it that could name a build argument: looked up only by a name that a stack declares for that."""
 
     def get(self, name: str, stack_value: str = "", stack_source: str = "stack") -> Setting:
         """The value of a ``KNOWN`` name by the one precedence; an unset name has value and source empty."""
@@ -132,7 +136,8 @@ def capture(flags: Mapping[str, str] | None = None, environ: Mapping[str, str] |
     source = os.environ if environ is None else environ
     kept = {name: source[name] for name in (*_BY_NAME, *HOST_NAMES) if name in source}
     kept.update({name: value for name, value in source.items() if name.startswith(PREFIX)})
-    return Settings(kept, dict(flags or {}))
+    offered = {name: value for name, value in source.items() if _ARGUMENT.fullmatch(name)}
+    return Settings(kept, dict(flags or {}), offered)
 
 
 def problems(settings: Settings) -> tuple[Problem, ...]:
@@ -140,7 +145,7 @@ def problems(settings: Settings) -> tuple[Problem, ...]:
     found = []
     for name, value in settings.environ.items():
         if name.startswith(PREFIX) and name not in _BY_NAME:
-            hint = suggest(name, [known for known in _BY_NAME if known.startswith(PREFIX)])
+            hint = suggest(name.upper(), [known for known in _BY_NAME if known.startswith(PREFIX)])
             found.append(Problem("unknown-variable", f"environment variable {name} is not one of ours", hint))
         elif name in _BY_NAME:
             found += _value_problems(f"environment variable {name}", value, _BY_NAME[name])

@@ -68,7 +68,7 @@ def ship(performance: Performance, tier: str, out: str) -> Shipped:
 
 def commit(work: Workspace) -> str:
     """The commit of what is built, the first source or else the recipe; empty where none describes the tree."""
-    name = next(iter(work.stack.sources), RECIPE)
+    name = next((name for name in work.trees if name != RECIPE), RECIPE)
     found = git.head(work.trees[name].root)
     return found.commit if found and not found.dirty else ""
 

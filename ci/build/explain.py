@@ -127,5 +127,6 @@ def _at_commit(work: Workspace, tier: str, commit: str, made: Mapping[str, Made]
 def replace_args(work: Workspace, then: Stack) -> Workspace:
     """The same call, with the arguments resolved against the stack as it was."""
     from ..recipe import stack as stacks
+    from ..recipe.values import resolve_args
 
-    return replace(work, stack=then, args=stacks.resolve_args(then, work.settings, stacks.archs()))
+    return replace(work, stack=then, args=resolve_args(then, work.settings, stacks.archs()))

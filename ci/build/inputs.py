@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
@@ -10,8 +10,10 @@ from itertools import repeat
 from ..errors import ConfigError, Place, Problem
 from ..identity import Input, Manifest
 from ..recipe import dockerfile
-from ..recipe.stack import MAIN, Resolved, Stack, Tier
+from ..recipe.pins import MARK, Lacking, lacking
+from ..recipe.stack import MAIN, Stack, Tier
 from ..recipe.tree import Entry, Tree
+from ..recipe.values import Resolved
 from ..world import files
 
 RECIPE = MAIN
@@ -35,7 +37,10 @@ class Parent:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything one tier is made from. ``manifest`` is None while a parent has no identity."""
+    """Everything one tier is made from.
+
+    ``manifest`` is None while a parent has no identity, or a pin or a source it needs is ``lacking``.
+    """
 
     tier: Tier
     text: str
@@ -43,6 +48,7 @@ class Inputs:
     parents: tuple[Parent, ...]
     selected: Mapping[str, Mapping[str, Entry]]
     manifest: Manifest | None
+    lacking: tuple[Lacking, ...] = ()
 
 
 def examine(stack: Stack, tier: Tier, args: Resolved, trees: Mapping[str, Tree], parents: tuple[Parent, ...]) -> Inputs:
@@ -51,16 +57,47 @@ def examine(stack: Stack, tier: Tier, args: Resolved, trees: Mapping[str, Tree],
     text = files.read_text(path)
     model = _parse(text, tier.dockerfile)
     values = {**_values(stack, args), **{parent.argument: parent.reference for parent in parents}}
-    reached = dockerfile.reach(model, tier.target, values, platform=stack.platform, contexts=frozenset(stack.sources))
+    contexts = contexts_of(stack, args, trees)
+    reached = dockerfile.reach(model, tier.target, values, platform=stack.platform, contexts=contexts)
     problems = tuple(_problems(stack, tier, model, reached, parents))
     if problems:
         raise ConfigError.of(problems)
+    missing = tuple(_lacking(stack, reached, values, contexts - trees.keys(), parents))
     selected = _select(tier, reached, trees)
     passed = tuple((name, value) for name, value in sorted(values.items()) if name in reached.declared)
     manifest = None
-    if all(parent.identity for parent in parents):
+    if not missing and all(parent.identity for parent in parents):
         manifest = Manifest.of(_inputs(stack, model, reached, parents, selected))
-    return Inputs(tier, text, passed, parents, selected, manifest)
+    return Inputs(tier, text, passed, parents, selected, manifest, missing)
+
+
+def contexts_of(stack: Stack, args: Resolved, given: Collection[str]) -> frozenset[str]:
+    """The sources that are folders in this run: those ``given``, and those that somebody would have to give.
+
+    A source that a stage of its name fetches is none of them.
+    """
+    local = {name for name, source in stack.fetched.items() if source.remote and args.get(source.remote) != "1"}
+    return frozenset({*stack.sources, *given, *local}) - {RECIPE}
+
+
+def _lacking(
+    stack: Stack,
+    reached: dockerfile.Reach,
+    values: Mapping[str, str],
+    absent: Collection[str],
+    parents: tuple[Parent, ...],
+) -> Iterator[Lacking]:
+    """What must be resolved or given before the tier has an identity."""
+    for parent in parents:
+        if parent.is_root and (found := lacking(stack.pins, stack.roots[parent.name].pin)):
+            yield found
+    for name in sorted(reached.declared & values.keys()):
+        if found := lacking(stack.pins, name, values[name]):
+            yield found
+    for name in sorted({need.context for need in reached.files} & set(absent)):
+        source = stack.fetched[name]
+        why = f"source {name} is not here: this folder has no {source.known_by}"
+        yield Lacking(name, why, f"give --source {name}=PATH, or {source.remote}=1 to build a commit of its repository")
 
 
 def _values(stack: Stack, args: Resolved) -> dict[str, str]:
@@ -70,12 +107,12 @@ def _values(stack: Stack, args: Resolved) -> dict[str, str]:
     return {**pins, **{arg.name: arg.value for arg in args.values}}
 
 
-def declared(stack: Stack, tier: Tier, args: Resolved) -> frozenset[str]:
+def declared(stack: Stack, tier: Tier, args: Resolved, contexts: frozenset[str]) -> frozenset[str]:
     """The build arguments the tier's reached stages declare; an argument may choose the stage (``FROM nic-${NIC}``)."""
     model = _parse(files.read_text(stack.recipe / tier.dockerfile), tier.dockerfile)
     pending = {argument: f"pending/{name}" for argument, name in tier.parents}
     values = {**_values(stack, args), **pending}
-    reached = dockerfile.reach(model, tier.target, values, platform=stack.platform, contexts=frozenset(stack.sources))
+    reached = dockerfile.reach(model, tier.target, values, platform=stack.platform, contexts=contexts)
     return reached.declared
 
 
@@ -87,7 +124,7 @@ def _parse(text: str, file: str) -> dockerfile.Dockerfile:
 
 def _select(tier: Tier, reached: dockerfile.Reach, trees: Mapping[str, Tree]) -> Mapping[str, Mapping[str, Entry]]:
     selected = {}
-    for context in sorted({need.context for need in reached.files}):
+    for context in sorted({need.context for need in reached.files} & {"", *trees}):
         needs = tuple(need for need in reached.files if need.context == context)
         name = context or RECIPE
         ignore = (".dockerignore",) if context else (f"{tier.dockerfile}.dockerignore", ".dockerignore")
@@ -166,7 +203,7 @@ def _problems(
             place = Place(tier.dockerfile, image.line)
             yield Problem("unpinned-image", f"image {image.ref} can move", hint, place=place)
     for remote in reached.remotes:
-        if not (remote.commit or remote.checksum):
+        if not (remote.commit or remote.checksum or MARK in remote.url):
             hint = "pin a git source to its 40-digit commit (#...), a download with ADD --checksum=sha256:..."
             place = Place(tier.dockerfile, remote.line)
             yield Problem("unpinned-remote", f"{remote.url} can move", hint, place=place)
@@ -177,6 +214,6 @@ def _problems(
     for context in reached.contexts:
         hint = "a source is a tree of files: COPY --from it, or declare an image under roots:"
         yield Problem("source-as-image", f"FROM {context}: a source is no image", hint, place=Place(tier.dockerfile))
-    unknown = {need.context for need in reached.files if need.context} - set(stack.sources)
+    unknown = {need.context for need in reached.files if need.context} - {*stack.sources, *stack.fetched}
     for context in sorted(unknown):
         yield Problem("unknown-context", f"no source is called {context!r}", f"declare it in {stack.file}")

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import CiError, ContractError, InfraError, Outcome
+from ..errors import CiError, ConfigError, ContractError, InfraError, Outcome, Problem
 from ..names import Reference, build_tag
 from ..world.ledger import Ledger
 from ..world.locks import exclusive
@@ -95,6 +95,7 @@ class Performance:
     def prepare(self, goals: tuple[str, ...]) -> Plan:
         """The plan, with the roots here that it needs: without them it has no identities."""
         plan = self.workspace.plan(goals)
+        _refuse_lacking(plan)
         if not plan.missing_roots:
             return plan
         for name in plan.missing_roots:
@@ -225,8 +226,8 @@ class Performance:
     def _pinned(self, reference: str, name: str) -> str:
         """The parent by digest: the one this run settled, or the root the engine has."""
         settled = next((result for result in self.results if result.tier == name), None)
-        if settled:
-            return settled.reference
+        if settled or "@" in reference:
+            return settled.reference if settled else reference
         image = self.workspace.engine.image(reference)
         if image is None:
             raise InfraError("no-parent", f"{reference} vanished from the engine", hint="run the same command again")
@@ -316,3 +317,9 @@ class Performance:
         if ours and not ours.tags:  # the image that lost its name to theirs
             self.workspace.engine.untag(result.digest)
         result.decision, result.digest = "adopt", found.digest
+
+
+def _refuse_lacking(plan: Plan) -> None:
+    """A build never begins with a pin that nobody resolved or a source that nobody gave."""
+    if plan.lacking:
+        raise ConfigError.of(Problem("unresolved", item.why, item.hint) for item in plan.lacking)

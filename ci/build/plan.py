@@ -6,7 +6,7 @@ A plan is plain data.  ``--plan`` prints it as JSON, and that very structure is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,8 +14,10 @@ from typing import Any
 from ..errors import ConfigError, Problem
 from ..identity import Change, Manifest, diff
 from ..names import ContentTag
-from ..recipe.stack import Resolved, Stack, Tier
+from ..recipe.pins import MARK, Lacking
+from ..recipe.stack import Stack, Tier
 from ..recipe.tree import Tree
+from ..recipe.values import Resolved
 from ..world.ahead import ahead
 from . import inputs as tier_inputs
 from .inputs import Inputs, Parent
@@ -80,6 +82,11 @@ class Plan:
     tiers: tuple[TierPlan, ...]
     notices: tuple[str, ...]
 
+    @property
+    def lacking(self) -> tuple[Lacking, ...]:
+        """What must be resolved or given before all of it can be built."""
+        return tuple(dict.fromkeys(item for tier in self.tiers for item in tier.inputs.lacking))
+
     def to_json(self) -> dict[str, Any]:
         """The plan as one JSON document."""
         return {
@@ -87,15 +94,19 @@ class Plan:
             "stack": self.stack.name,
             "goals": list(self.goals),
             "roots_to_get": list(self.missing_roots),
+            "lacking": [item._asdict() for item in self.lacking],
             "tiers": [tier.to_json() for tier in self.tiers],
             "notices": list(self.notices),
         }
 
 
-def check_args(stack: Stack, args: Resolved, goals: tuple[str, ...]) -> None:
-    """Refuse an argument somebody gave that no reached stage of the goals declares."""
+def check_args(stack: Stack, args: Resolved, goals: tuple[str, ...], given: Collection[str] = ()) -> None:
+    """Refuse an argument somebody gave that no reached stage of the goals declares; ``given`` are source folders."""
     problems = list(args.problems)
-    known = frozenset[str]().union(*(tier_inputs.declared(stack, tier, args) for tier in stack.chain(*goals)))
+    contexts = tier_inputs.contexts_of(stack, args, given)
+    tiers = stack.chain(*goals)
+    known = frozenset[str]().union(*(tier_inputs.declared(stack, tier, args, contexts) for tier in tiers))
+    known |= {source.remote for source in stack.fetched.values()}
     for arg in args.values:
         if arg.name not in known and not arg.source.startswith(("stack", "pins")):
             hint = f"{', '.join(goals)} would be the same without it; do not set it"
@@ -139,7 +150,7 @@ def make(
             plans[name] = _decide(stack, examined[name], lookup, last)
     ordered = tuple(plans[name] for name in examined if name in plans)
     needed = {parent.name for tier in ordered if tier.decision != "reuse" for parent in tier.inputs.parents}
-    missing = tuple(name for name in stack.roots if name in needed and name not in roots)
+    missing = tuple(name for name, root in stack.roots.items() if name in needed - roots.keys() and not root.digest)
     return Plan(stack, goals, missing, ordered, args.notices)
 
 
@@ -174,6 +185,11 @@ def _examine(
 def _parent(
     stack: Stack, argument: str, name: str, examined: Mapping[str, Inputs], roots: Mapping[str, Made]
 ) -> Parent:
+    if name in stack.roots and (digest := stack.roots[name].digest):
+        image = stack.roots[name].image
+        if digest.startswith(MARK):
+            return Parent(argument, name, image, "", is_root=True)
+        return Parent(argument, name, f"{image}@{digest}", digest, is_root=True)
     if name in stack.roots:
         made = roots.get(name)
         return Parent(argument, name, reference(stack, stack.roots[name]), made.layers if made else "", is_root=True)
@@ -189,9 +205,7 @@ def tag_of(stack: Stack, tier: Tier, identity: str) -> str:
 
 def _decide(stack: Stack, inputs: Inputs, lookup: Lookup, last: Callable[[str], Manifest | None]) -> TierPlan:
     if inputs.manifest is None:
-        pending = [parent.name for parent in inputs.parents if not parent.identity]
-        reason = f"{', '.join(pending)} is not here yet, so there is no identity to look up"
-        return TierPlan(inputs, "", "", "unknown", (reason,))
+        return TierPlan(inputs, "", "", "unknown", tuple(_unidentified(inputs)))
     identity = inputs.manifest.identity
     tag = tag_of(stack, inputs.tier, identity)
     plan = TierPlan(inputs, identity, tag, "build", ())
@@ -203,6 +217,17 @@ def _decide(stack: Stack, inputs: Inputs, lookup: Lookup, last: Callable[[str], 
     if isinstance(answer, Unclear):
         return replace(plan, decision="unknown", reasons=(answer.reason,), changes=changes)
     return replace(plan, reasons=_why(before, changes), changes=changes)
+
+
+def _unidentified(inputs: Inputs) -> Iterator[str]:
+    """Why there is no identity to look up."""
+    yield from (f"{item.why}: {item.hint}" for item in inputs.lacking)
+    pending = [parent for parent in inputs.parents if not parent.identity]
+    if tiers := [parent.name for parent in pending if not parent.is_root]:
+        yield f"{', '.join(tiers)} has no identity yet, so there is none to look up"
+    roots = [parent.name for parent in pending if parent.is_root]
+    if roots and not inputs.lacking:
+        yield f"{', '.join(roots)} is not here yet, so there is no identity to look up"
 
 
 def _why(before: Manifest | None, changes: tuple[Change, ...]) -> tuple[str, ...]:

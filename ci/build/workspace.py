@@ -13,8 +13,9 @@ from .. import settings as settings_room
 from ..errors import ConfigError, InfraError, Problem
 from ..names import Place
 from ..recipe import stack as stacks
-from ..recipe.stack import Resolved, Stack, Tier
+from ..recipe.stack import Root, Stack, Tier
 from ..recipe.tree import Tree
+from ..recipe.values import Resolved, found_commits, resolve_args
 from ..settings import Settings
 from ..world import git
 from ..world.clock import Clock, SystemClock
@@ -65,7 +66,7 @@ class Workspace:
 
     def _likely(self, goals: tuple[str, ...], everything: bool) -> Iterator[str]:
         """The images a plan will most likely ask for: the roots, and each tier as it was built last."""
-        for root in self.stack.roots.values():
+        for root in _unpinned(self.stack):
             yield roots.reference(self.stack, root)
         wanted = self.stack.chain(*goals) if everything else self._first(goals)
         for tier in wanted:
@@ -79,7 +80,7 @@ class Workspace:
 
     def roots(self) -> Mapping[str, roots.Made]:
         """The roots that are here."""
-        found = {name: roots.find(self.stack, root, self.engine) for name, root in self.stack.roots.items()}
+        found = {root.name: roots.find(self.stack, root, self.engine) for root in _unpinned(self.stack)}
         return {name: made for name, made in found.items() if made}
 
     @cached_property
@@ -107,11 +108,12 @@ def open_workspace(
     if not loaded:
         documents.refuse(problems)
     stack = loaded[0]
-    args = stacks.resolve_args(stack, settings, stacks.archs())
+    args = resolve_args(stack, settings, stacks.archs())
     wanted = goals or tuple(stack.tiers)
-    _try(problems, lambda: planning.check_args(stack, args, wanted))
-    folders = _folders(stack, sources, problems)
+    folders = _folders(stack, sources, args, problems)
+    _try(problems, lambda: planning.check_args(stack, args, wanted, folders))
     documents.refuse(problems)
+    args = found_commits(stack, args, git.remote_commit)
     state = Path(settings.get("ROCM_CI_STATE").value)
     records = Records(state)
     clock = SystemClock()
@@ -150,15 +152,33 @@ def registry_at(place: Place, clock: Clock, say: Callable[[str], None], *, anony
     return Registry(place.host, send=send, clock=clock, credentials=credentials)
 
 
-def _folders(stack: Stack, sources: Mapping[str, str], problems: list[Problem]) -> Mapping[str, Path]:
-    """The root of every tree: the recipe's, and each source's (``--source``, else the caller's git root)."""
+def _unpinned(stack: Stack) -> tuple[Root, ...]:
+    """The roots we get ourselves; those with a digest are BuildKit's to get."""
+    return tuple(root for root in stack.roots.values() if not root.digest)
+
+
+def _folders(stack: Stack, sources: Mapping[str, str], args: Resolved, problems: list[Problem]) -> Mapping[str, Path]:
+    """The root of every tree: the recipe's, and each source's (``--source``, else the caller's git root).
+
+    A source that a stage can fetch has a folder only where one is given, or where the caller stands in it.
+    """
     folders = {RECIPE: stack.recipe}
+    names = (*stack.sources, *stack.fetched)
     for name, path in sources.items():
-        if name not in stack.sources:
-            known = documents.suggest(name, stack.sources) if stack.sources else f"{stack.file} declares none"
+        if name not in names:
+            known = documents.suggest(name, names) if names else f"{stack.file} declares none"
             problems.append(Problem("unknown-source", f"stack {stack.name} has no source {name!r}", known))
         elif not Path(path).is_dir():
             problems.append(Problem("no-source", f"source {name}: there is no folder {path}", "check --source"))
-    for name in stack.sources:
-        folders[name] = Path(sources[name]).absolute() if name in sources else git.toplevel(Path.cwd()) or Path.cwd()
+        elif name in stack.fetched and args.get(stack.fetched[name].remote) == "1":
+            hint = f"leave --source {name}=... out, or do not set {stack.fetched[name].remote}"
+            problems.append(Problem("mixed-source", f"source {name} is asked for as a folder and as a commit", hint))
+        else:
+            folders[name] = Path(path).absolute()
+    around = git.toplevel(Path.cwd()) or Path.cwd()
+    folders |= {name: around for name in stack.sources if name not in sources}
+    for name, source in stack.fetched.items():
+        local = source.remote and args.get(source.remote) != "1" and name not in sources
+        if local and (around / source.known_by).exists():
+            folders[name] = around
     return folders

@@ -12,9 +12,13 @@ from typing import NamedTuple
 
 from ..documents import suggest
 from ..errors import Problem
+from .pins import MARK
 
 NIC_BACKENDS = ("none", "ainic", "bnxt", "all")
 NEEDS_AINIC = ("ainic", "all")
+NO_ARCH = "none"
+"""The list of targets of a component that is absent."""
+
 _CODENAMES = ("jammy", "noble")
 
 
@@ -107,9 +111,71 @@ def ainic_version(text: str, nic: str) -> Checked:
     return Checked(text, problems=tuple(problems))
 
 
-def ubuntu_codename(text: str) -> Checked:
-    """An Ubuntu release that AMD's repositories carry packages for."""
-    if text in _CODENAMES:
+def ubuntu_codename(text: str, allowed: Sequence[str] = ()) -> Checked:
+    """An Ubuntu release that AMD's repositories carry packages for; ``allowed`` is what the base image is."""
+    if text in (allowed or _CODENAMES):
         return Checked(text)
-    problem = Problem("wrong-value", f"UBUNTU_CODENAME cannot be {text!r}", suggest(text, _CODENAMES))
+    hint = f"the base image of this stack is {', '.join(allowed)}" if text in _CODENAMES else suggest(text, _CODENAMES)
+    problem = Problem("wrong-value", f"UBUNTU_CODENAME cannot be {text!r}", hint)
     return Checked(text, problems=(problem,))
+
+
+class Able(NamedTuple):
+    """What a component can be built for: a feature of the table's targets, inside of the list ``within``."""
+
+    archs: Sequence[Arch]
+    feature: str
+    within: str
+    outer: str
+
+
+def part_of(name: str, text: str, able: Able, *, given: bool) -> Checked:
+    """The targets a component is built for: what it supports of the outer list, narrowed to a ``text`` if there is one.
+
+    A target that a person asked for (``given``) and that the outer list lacks is a problem.  Nothing in common is
+    ``NO_ARCH``: the component is absent.
+    """
+    feature, outer, outer_name = able.feature, able.outer, able.within
+    supported = ";".join(arch.name for arch in able.archs if feature in arch.supports)
+    checked = arch_list(name, text, able.archs, feature) if text else Checked(supported)
+    whole = outer.split(";")
+    asked = checked.value.split(";") if checked.value else []
+    outside = [arch for arch in asked if arch not in whole]
+    if given and outside:
+        hint = f"leave it out, or add it to {outer_name} ({outer})"
+        problem = Problem("arch-outside", f"{name}: {', '.join(outside)} is not in {outer_name}", hint)
+        return checked._replace(problems=(*checked.problems, problem))
+    value = ";".join(arch for arch in whole if arch in asked) or NO_ARCH
+    said = () if value == outer or given else (f"{name}: {_narrowed(value, feature, outer_name)}",)
+    return Checked(value, (*checked.notices, *said), checked.problems)
+
+
+def _narrowed(value: str, feature: str, outer_name: str) -> str:
+    if value == NO_ARCH:
+        return f"{feature} supports nothing of {outer_name}; it is left out of the images"
+    return f"{value}, what {feature} supports of {outer_name}"
+
+
+def switch(name: str, text: str) -> Checked:
+    """``0`` or ``1``."""
+    if text in ("0", "1"):
+        return Checked(text)
+    return Checked(text, problems=(Problem("wrong-value", f"{name} cannot be {text!r}", "allowed: 0, 1"),))
+
+
+def git_url(name: str, text: str) -> Checked:
+    """A repository by https, or by git from a mirror; the path ends in ``.git``, else BuildKit takes it for a file."""
+    if re.fullmatch(r"(https|git)://[^\s#?@]+\.git", text):
+        return Checked(text)
+    hint = "expected a URL such as https://host/owner/name.git, without credentials"
+    return Checked(text, problems=(Problem("wrong-value", f"{name} cannot be {text!r}", hint),))
+
+
+def git_commit(name: str, text: str) -> Checked:
+    """A full commit; a branch or tag is marked as unresolved until somebody has asked the repository for it."""
+    if re.fullmatch(r"[0-9a-f]{40}", text) or text.startswith(MARK):
+        return Checked(text)
+    if re.fullmatch(r"[0-9A-Za-z][\w./+-]*", text):
+        return Checked(MARK + text)
+    hint = "expected a full commit, or the name of a branch or tag"
+    return Checked(text, problems=(Problem("wrong-value", f"{name} cannot be {text!r}", hint),))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import documents
 from ..errors import ConfigError, Place, Problem
 from ..names import Reference
-from ..settings import Settings
 from ..world import files
 from . import args as types
+from . import pins as lock
 
 HOME = files.package_data("recipe_data", "docker")
 """The recipe that ships with the tool."""
@@ -23,7 +23,11 @@ MAIN = "recipe"
 
 
 class ArgSpec(NamedTuple):
-    """A build argument: its closed type, default and limits."""
+    """A build argument: its closed type, default and limits.
+
+    ``within``: the arch list this one is part of; ``environment``: read from the variable of its name; ``nic``: the
+    NIC backends under which alone it is an argument.
+    """
 
     name: str
     type: str
@@ -31,14 +35,46 @@ class ArgSpec(NamedTuple):
     feature: str
     allowed: tuple[str, ...]
     place: Place
+    within: str = ""
+    environment: bool = False
+    nic: tuple[str, ...] = ()
 
 
 class Root(NamedTuple):
-    """An image we do not build: the reference registries serve, and the Debian suite it can be made from."""
+    """An image we do not build: the reference registries serve, and the Debian suite it can be made from.
+
+    With ``digest`` (``sha256:...``, or what it would be resolved from) it enters an identity by that and BuildKit
+    gets it; ``pin`` is the pin it came from.
+    """
 
     name: str
     image: str
     debian: str
+    digest: str = ""
+    pin: str = ""
+
+
+class Fetched(NamedTuple):
+    """A source that a stage of its name fetches where no folder stands in for it.
+
+    ``remote`` is the argument that asks for that; without it, the folder is the caller's git root if the file
+    ``known_by`` is in it.  Empty: it is fetched unless ``--source`` names a folder.
+    """
+
+    name: str
+    remote: str
+    known_by: str
+
+
+class Component(NamedTuple):
+    """A stage that builds one native dependency on any HIP toolchain; ``base`` is its parent's argument."""
+
+    name: str
+    dockerfile: str
+    target: str
+    base: str
+    fetch: tuple[str, ...]
+    place: Place
 
 
 class Tier(NamedTuple):
@@ -77,6 +113,8 @@ class Stack:
     toolchain: str = ""
     suites: str = ""
     channels: str = ""
+    fetched: Mapping[str, Fetched] = field(default_factory=dict)
+    components: Mapping[str, Component] = field(default_factory=dict)
 
     def tier(self, name: str) -> Tier:
         """The tier called ``name``; raises ``ConfigError`` with a suggestion."""
@@ -165,7 +203,8 @@ def _pins(path: Path) -> tuple[Mapping[str, str], tuple[Problem, ...]]:
         return {}, ()
     document = documents.read(files.read_text(path), _shown(path))
     schema = {"type": "object", "additionalProperties": {"type": "string", "minLength": 1}}
-    return document.value, (*document.problems, *documents.check(document, schema))
+    checked = documents.check(document, schema)
+    return document.value, (*document.problems, *checked, *(() if checked else lock.problems(document)))
 
 
 def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping[str, str]) -> Stack:
@@ -185,13 +224,18 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
                 entry["type"],
                 entry.get("default", ""),
                 entry.get("feature", ""),
-                tuple(entry.get("allowed", types.NIC_BACKENDS)),
+                tuple(entry.get("allowed", ())),
                 document.place("args", name),
+                entry.get("within", ""),
+                entry.get("environment", False),
+                tuple(entry.get("nic", types.NEEDS_AINIC if entry["type"] == "ainic-version" else ())),
             )
             for name, entry in data.get("args", {}).items()
         ),
         roots={
-            name: Root(name, entry["image"], entry.get("debian", "")) for name, entry in data.get("roots", {}).items()
+            name: Root(name, entry["image"], entry.get("debian", ""), pins.get(pin, ""), pin)
+            for name, entry in data.get("roots", {}).items()
+            for pin in [entry.get("digest", "")]
         },
         tiers={
             name: Tier(
@@ -211,6 +255,21 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
         toolchain=data.get("toolchain", ""),
         suites=data.get("suites", ""),
         channels=data.get("channels", ""),
+        fetched={
+            name: Fetched(name, entry.get("remote", ""), entry.get("known_by", ""))
+            for name, entry in data.get("fetched", {}).items()
+        },
+        components={
+            name: Component(
+                name,
+                entry["dockerfile"],
+                entry["target"],
+                entry["base"],
+                tuple(entry.get("fetch", ())),
+                document.place("components", name),
+            )
+            for name, entry in data.get("components", {}).items()
+        },
     )
 
 
@@ -218,6 +277,8 @@ def _link_problems(stack: Stack, document: documents.Document) -> Iterator[Probl
     """What the schema cannot see: names that lead nowhere, names used twice."""
     yield from _name_problems(stack, document)
     yield from _tier_problems(stack, document)
+    for name, component in stack.components.items():
+        yield from _dockerfile_problems(stack, component.dockerfile, document.place("components", name, "dockerfile"))
     for name in stack.tiers:
         try:
             stack.chain(name)
@@ -230,6 +291,14 @@ def _link_problems(stack: Stack, document: documents.Document) -> Iterator[Probl
 def _name_problems(stack: Stack, document: documents.Document) -> Iterator[Problem]:
     for name in stack.roots.keys() & stack.tiers.keys():
         yield Problem("name-clash", f"{name} is both a root and a tier", place=document.key("roots", name))
+    for name in stack.fetched:
+        if name == MAIN or name in stack.sources:
+            message = f"source {name}: the name is taken"
+            yield Problem("name-clash", message, "call it otherwise", place=document.key("fetched", name))
+    for root in stack.roots.values():
+        if root.pin and not root.digest:
+            hint = f"add it to pins.json; {lock.MARK}{root.image} where nobody could resolve it yet"
+            yield Problem("no-pin", f"pins.json has no {root.pin}", hint, place=document.place("roots", root.name))
     for index, name in enumerate(stack.sources):
         if name == MAIN or name in stack.sources[:index]:
             message = f"source {name}: the name is taken"
@@ -241,16 +310,19 @@ def _name_problems(stack: Stack, document: documents.Document) -> Iterator[Probl
         yield Problem("wrong-value", message, hint, place=document.place("repository"))
 
 
+def _dockerfile_problems(stack: Stack, dockerfile: str, where: Place) -> Iterator[Problem]:
+    if not (stack.recipe / dockerfile).is_file():
+        hint = f"looked in {_shown(stack.recipe)}"
+        yield Problem("no-dockerfile", f"there is no Dockerfile {dockerfile}", hint, place=where)
+
+
 def _tier_problems(stack: Stack, document: documents.Document) -> Iterator[Problem]:
     known = [*stack.tiers, *stack.roots]
     if stack.toolchain and stack.toolchain not in stack.tiers:
         hint = documents.suggest(stack.toolchain, list(stack.tiers))
         yield Problem("unknown-tier", f"no tier {stack.toolchain!r}", hint, place=document.place("toolchain"))
     for tier in stack.tiers.values():
-        if not (stack.recipe / tier.dockerfile).is_file():
-            where = document.place("tiers", tier.name, "dockerfile")
-            hint = f"looked in {_shown(stack.recipe)}"
-            yield Problem("no-dockerfile", f"there is no Dockerfile {tier.dockerfile}", hint, place=where)
+        yield from _dockerfile_problems(stack, tier.dockerfile, document.place("tiers", tier.name, "dockerfile"))
         if tier.artifact and not any(parent in stack.tiers for _, parent in tier.parents):
             where = document.place("tiers", tier.name, "artifact")
             hint = "an artifact is installed on the image of another tier; leave it out here"
@@ -273,88 +345,3 @@ def _tier_problems(stack: Stack, document: documents.Document) -> Iterator[Probl
                     documents.suggest(other, list(stack.tiers)),
                     place=where,
                 )
-
-
-class ArgValue(NamedTuple):
-    """A build argument's value in canonical spelling, and where it came from."""
-
-    name: str
-    value: str
-    source: str
-
-
-class Resolved(NamedTuple):
-    """All build arguments of a stack for this run, with notices for the person who gave them."""
-
-    values: tuple[ArgValue, ...]
-    notices: tuple[str, ...]
-    problems: tuple[Problem, ...]
-
-    def get(self, name: str) -> str:
-        """The value of ``name``, empty when it has none."""
-        return next((arg.value for arg in self.values if arg.name == name), "")
-
-
-STANDARD = ("PYTORCH_ROCM_ARCH", "DEEPEP_ROCM_ARCH", "NIC_BACKEND", "AINIC_VERSION", "UBUNTU_CODENAME")
-
-
-def resolve_args(stack: Stack, settings: Settings, table: Sequence[types.Arch]) -> Resolved:
-    """Every argument of the stack by the one precedence, checked by its closed type.
-
-    ``AINIC_VERSION`` is an argument only under a backend that reads it: its default must
-    not be an input of an identity it cannot influence.
-    """
-    values: list[ArgValue] = []
-    notices: list[str] = []
-    problems: list[Problem] = []
-    nic = _nic(stack, settings)
-    for spec in stack.args:
-        setting_value, source = _raw(spec, settings, stack)
-        if spec.type == "ainic-version" and nic not in types.NEEDS_AINIC and not _given(source):
-            continue
-        if not setting_value:
-            continue
-        checked = _checked(spec, setting_value, stack, table, nic)
-        values.append(ArgValue(spec.name, checked.value, source))
-        notices += checked.notices
-        place = None if _given(source) else spec.place
-        problems += [replace(problem, place=place, context=f"given by {source}") for problem in checked.problems]
-    declared = {spec.name for spec in stack.args}
-    for name in STANDARD:
-        setting = settings.get(name)
-        if setting.source and name not in declared:
-            message = f"{setting.source}: stack {stack.name} has no build argument {name}"
-            unused = types.ainic_version(setting.value, nic).problems if name == "AINIC_VERSION" else ()
-            problems += unused or [Problem("unused-arg", message, "do not set it, or choose another --stack")]
-    return Resolved(tuple(values), tuple(notices), tuple(problems))
-
-
-def _given(source: str) -> bool:
-    """Whether a person gave the value for this run; else it is the stack's own, or its pins'."""
-    return bool(source) and not source.startswith(("stack", "pins"))
-
-
-def _nic(stack: Stack, settings: Settings) -> str:
-    default = next((spec.default for spec in stack.args if spec.name == "NIC_BACKEND"), "")
-    return settings.get("NIC_BACKEND", default).value or "none"
-
-
-def _raw(spec: ArgSpec, settings: Settings, stack: Stack) -> tuple[str, str]:
-    default = spec.default or stack.pins.get(spec.name, "")
-    source = f"stack {spec.place}" if spec.default else "pins.json"
-    if spec.name in STANDARD:
-        setting = settings.get(spec.name, default, source)
-        return setting.value, setting.source
-    return default, source
-
-
-def _checked(spec: ArgSpec, value: str, stack: Stack, table: Sequence[types.Arch], nic: str) -> types.Checked:
-    if spec.type == "arch-list":
-        return types.arch_list(spec.name, value, table, spec.feature)
-    if spec.type == "nic-backend":
-        return types.nic_backend(value, spec.allowed, stack.name)
-    if spec.type == "ainic-version":
-        return types.ainic_version(value, nic)
-    if spec.type == "ubuntu-codename":
-        return types.ubuntu_codename(value)
-    return types.Checked(value)

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..errors import ConfigError, InfraError
+from ..errors import ConfigError, DeadlineError, InfraError
 from .process import Command, Finished, Run, begin, run
+
+_PATIENCE = 30.0
+"""Seconds for a question to a remote repository: a plan must work without a network."""
 
 _REWRITERS = r"^core\.(autocrlf|attributesfile|filemode|symlinks)$"
 _HASH_CACHE_BREAKERS = re.compile(r"^[^#]*\b(text|eol|crlf|filter|ident|working-tree-encoding)\b", re.MULTILINE)
@@ -128,6 +131,23 @@ def toplevel(folder: Path, start: Run = run) -> Path | None:
     """The root of the working tree around ``folder``, or None outside of git."""
     found = start(Command(("git", "-C", str(folder), "rev-parse", "--show-toplevel"), brief=True))
     return Path(found.stdout.rstrip("\n")) if found.ok else None
+
+
+def remote_commit(url: str, reference: str, start: Run = run) -> str:
+    """The full commit a branch or tag of the repository at ``url`` stands at; empty where nobody could say.
+
+    Of an annotated tag it is the commit it points at.
+    """
+    # env(1) adds to the caller's environment: a user's proxy and CA settings count, a question for a password does not.
+    asked = ("env", "GIT_TERMINAL_PROMPT=0", "git", "ls-remote", "--", url, reference, f"{reference}^{{}}")
+    try:
+        found = start(Command(asked, deadline=_PATIENCE))
+    except (InfraError, DeadlineError):
+        return ""
+    rows = [line.split("\t") for line in found.stdout.splitlines() if "\t" in line] if found.ok else []
+    commits = {name: commit for commit, name in rows}
+    names = (f"refs/tags/{reference}^{{}}", f"refs/heads/{reference}", f"refs/tags/{reference}")
+    return next((commits[name] for name in names if name in commits), "")
 
 
 @dataclass(frozen=True, slots=True)

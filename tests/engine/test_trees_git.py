@@ -21,6 +21,7 @@ from ci.errors import ConfigError, Problem
 from ci.recipe import stack as stacks
 from ci.recipe.dockerfile import FileNeed
 from ci.recipe.tree import Tree
+from ci.recipe.values import resolve_args
 from ci.settings import capture
 from ci.world import files, git
 from ci.world.clock import SystemClock
@@ -383,10 +384,11 @@ from ci.build.lookup import Absent
 from ci.build.roots import Made
 from ci.recipe import stack as stacks
 from ci.recipe.tree import Tree
+from ci.recipe.values import resolve_args
 from ci.settings import capture
 top = Path(sys.argv[1])
 stack = stacks.load(str(top / "recipe/tiny.yaml"))
-args = stacks.resolve_args(stack, capture({}, {}), stacks.archs())
+args = resolve_args(stack, capture({}, {}), stacks.archs())
 trees = {RECIPE: Tree(RECIPE, top / "recipe", {}), "src": Tree("src", top / "src", {})}
 made = plan.make(stack, ("test",), args, trees, roots={"busy": Made("r", "sha256:1", "t")},
                  lookup=lambda *_: Absent(), last=lambda _: None)
@@ -443,7 +445,7 @@ def workspace(top: Path, state: Path, environ: dict[str, str] | None = None) -> 
     trees = {RECIPE: Tree(RECIPE, top / "recipe", {}), "src": Tree("src", top / "src", {})}
     busy = reference(stack, stack.roots["busy"])
     engine = FakeEngine(images={busy: image("sha256:" + "1" * 64, layers=("sha256:2",))})
-    args = stacks.resolve_args(stack, settings, stacks.archs())
+    args = resolve_args(stack, settings, stacks.archs())
     return Workspace(settings, stack, args, trees, engine, None, None, state, Records(state), SystemClock())
 
 

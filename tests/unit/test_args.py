@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ci.errors import Place, Problem
 from ci.recipe import args as types
 from ci.recipe import stack as stacks
-from ci.recipe.stack import ArgSpec, Resolved, Stack
+from ci.recipe.stack import ArgSpec, Stack
+from ci.recipe.values import Resolved, resolve_args
 from ci.settings import capture
 
 ARCHS = stacks.archs()
@@ -151,7 +152,10 @@ def test_ubuntu_codenames() -> None:
 
 
 def spec(name: str, kind: str, default: str = "", feature: str = "") -> ArgSpec:
-    return ArgSpec(name, kind, default, feature, types.NIC_BACKENDS, Place("s.yaml", 9, 3))
+    return ArgSpec(
+        name, kind, default, feature, types.NIC_BACKENDS if kind == "nic-backend" else (), Place("s.yaml", 9, 3),
+        nic=types.NEEDS_AINIC if kind == "ainic-version" else (),
+    )  # fmt: skip
 
 
 STACK = replace(
@@ -172,7 +176,7 @@ STACK = replace(
 
 def resolved(environ: dict[str, str] | None = None, stack: Stack = STACK, **flags: str) -> Resolved:
     named = {"--" + name.replace("_", "-"): value for name, value in flags.items()}
-    return stacks.resolve_args(stack, capture(named, environ or {}), ARCHS)
+    return resolve_args(stack, capture(named, environ or {}), ARCHS)
 
 
 def test_defaults_know_their_place() -> None:

@@ -23,6 +23,7 @@ from ci.build.roots import Made
 from ci.errors import CiError, ConfigError, ContractError, DeadlineError, InfraError, Outcome
 from ci.recipe import stack as stacks
 from ci.recipe.tree import Tree
+from ci.recipe.values import resolve_args
 from ci.settings import capture
 from ci.wheels.bundle import Manifest, Member
 from ci.world.fakes import FakeRun
@@ -39,7 +40,7 @@ def plan(folder: Path, stack: str = recipes.ARTIFACT_STACK, dockerfile: str = re
         RECIPE: Tree(RECIPE, folder / "recipe", {}, lambda _root: None),
         "src": Tree("src", folder / "src", {}, lambda _root: None),
     }
-    args = stacks.resolve_args(loaded, capture({}, {}), stacks.archs())
+    args = resolve_args(loaded, capture({}, {}), stacks.archs())
     return planning.make(
         loaded, ("test",), args, trees,
         roots={"busy": ROOT}, lookup=lambda _tag, _identity: Absent(), last=lambda _tier: None,

@@ -18,6 +18,7 @@ from ci.build.roots import Made
 from ci.identity import Change, Input, Manifest, diff
 from ci.recipe import stack as stacks
 from ci.recipe.tree import Tree
+from ci.recipe.values import resolve_args
 from ci.settings import capture
 from tests import recipes
 
@@ -42,7 +43,7 @@ class World:
 
     def manifest(self, tier: str) -> Manifest:
         stack = stacks.load(str(self.recipe / "tiny.yaml"))
-        args = stacks.resolve_args(stack, capture(environ=self.environ), stacks.archs())
+        args = resolve_args(stack, capture(environ=self.environ), stacks.archs())
         assert args.problems == ()
         trees = {
             RECIPE: Tree(RECIPE, self.recipe, {}, lambda _root: None),

@@ -18,6 +18,7 @@ from ci.identity import Manifest
 from ci.names import ContentTag, Reference
 from ci.recipe import stack as stacks
 from ci.recipe.tree import Tree
+from ci.recipe.values import resolve_args
 from ci.settings import capture
 from tests import recipes
 
@@ -52,7 +53,7 @@ class World:
 
     def plan(self, *goals: str, everything: bool = False) -> Plan:
         stack = stacks.load(str(self.folder / "recipe/tiny.yaml"))
-        args = stacks.resolve_args(stack, capture({}, self.environ), stacks.archs())
+        args = resolve_args(stack, capture({}, self.environ), stacks.archs())
         planning.check_args(stack, args, goals)
         trees = {
             RECIPE: Tree(RECIPE, self.folder / "recipe", {}, lambda _root: None),
