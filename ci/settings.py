@@ -74,6 +74,8 @@ HOST_NAMES = (
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_TRUSTED_HOST", "PIP_CONFIG_FILE",
     "PIP_NO_INDEX", "MAX_JOBS", "XDG_CONFIG_HOME",
     "ROCM_PATH", "HIP_PATH", "HIP_CLANG_PATH", "HIP_DEVICE_LIB_PATH", "LD_LIBRARY_PATH", "TMPDIR",
+    "SCCACHE_BUCKET", "SCCACHE_REGION", "SCCACHE_ENDPOINT", "SCCACHE_S3_NO_CREDENTIALS",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
     "CCACHE_DIR", "SCCACHE_DIR", "XDG_CACHE_HOME", "SLURM_CONF",
     "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
 )  # fmt: skip
@@ -81,7 +83,7 @@ HOST_NAMES = (
 
 _ARGUMENT = re.compile("[A-Z][A-Z0-9]*_[A-Z0-9_]*")
 
-_SECRET_WORDS = ("token", "password", "secret", "credential")
+_SECRET_WORDS = ("token", "password", "secret", "credential", "access_key")
 _LOGIN = re.compile(r"(?<=//)\S+@|(?<!\S)[^\s/]+@(?!sha256:)")
 """``user:password@`` in front of a host, in a URL or without a scheme; rather too much than too little."""
 

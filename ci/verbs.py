@@ -70,6 +70,7 @@ WHEELS = (
     REGISTRY,
     *COMMON,
 )
+BASE_IMAGE = Option("base-image", "image with a HIP toolchain to build the component on")
 BUNDLE = (
     Option("artifact", "make the image of ci-base and a bundle: a file, a folder, s3://BUCKET/PREFIX or buildkite:"),
     Option("allow-fallback", "with --artifact: where the bundle cannot be used, build or reuse the image", "flag"),
@@ -103,7 +104,10 @@ def _workspace(call: Call, *goals: str) -> Workspace:
 
 
 def _build(call: Call, goal: str) -> Answer:
-    work = _workspace(call, goal)
+    return _build_in(call, _workspace(call, goal), goal)
+
+
+def _build_in(call: Call, work: Workspace, goal: str) -> Answer:
     if call.on("push") and work.place is None:
         raise ConfigError("no-registry", "--push needs a registry", hint="give --registry or set ROCM_CI_REGISTRY")
     _say_notices(call, work)
@@ -179,6 +183,19 @@ def build_test(call: Call) -> Answer:
     options = mode.Options(only, call.text("out"), call.text("artifact"), fallback, call.on("push"))
     wanted = mode.read(call.settings, options)
     return _with_artifact(call, "test", wanted) if wanted.out or wanted.place else _build(call, "test")
+
+
+def build_component(call: Call) -> Answer:
+    """Build one component of a stack alone, on any image with a HIP toolchain, from its pinned commit or a folder."""
+    from functools import partial
+
+    from .build.component import alone
+    from .build.workspace import open_workspace
+
+    name = call.text("component")
+    adapt = partial(alone, name=name, image=call.text("base-image"))
+    work = open_workspace(call.settings, call.pairs("source"), (name,), call.console.say, adapt)
+    return _build_in(call, work, name)
 
 
 def plan(call: Call) -> Answer:
@@ -334,6 +351,7 @@ VERBS: tuple[Verb, ...] = (
     _verb(build_base, *BUILDS),
     _verb(build_ci_base, *BUILDS),
     _verb(build_test, *ARTIFACTS, *BUILDS),
+    _verb(build_component, BASE_IMAGE, *BUILDS, argument="component", argument_help="component, for example rocshmem"),
     _verb(plan, *LOOKS),
     _verb(explain, AGAINST, *INPUTS, *COMMON, argument="tier", argument_help="tier to explain, for example ci-base"),
     _verb(audit, *AUDITS, argument="target", argument_help="wheel, .so, .hsaco, .o, .a, .bc or folder to audit"),

@@ -20,6 +20,12 @@ from ..settings import Settings
 from ..world import host, wheelhouse
 
 _PIP_KEYS = ("index-url", "extra-index-url", "find-links", "trusted-host", "no-index", "timeout", "retries")
+_SCCACHE = (
+    "SCCACHE_BUCKET", "SCCACHE_REGION", "SCCACHE_ENDPOINT", "SCCACHE_S3_NO_CREDENTIALS",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+)  # fmt: skip
+"""Where sccache keeps what it compiled, for the RUNs that ask for it: an image has none of it, on or off."""
+
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _SECRET_MOUNT = re.compile(r"--mount=(\S*\btype=secret\b\S*)")
 _SECRET_ID = re.compile(r"(?:^|,)id=([^,\s]+)")
@@ -69,6 +75,7 @@ def _plain(settings: Settings) -> dict[str, str]:
         "ca": host.ca_bundle(settings),
         "apt_conf": "".join(f'{key} "{value}";\n' for key, value in apt.items()),
         **{name: settings.host(name) or settings.host(name.upper()) for name in _PROXIES},
+        **{name.lower(): settings.host(name) for name in _SCCACHE},
     }
 
 

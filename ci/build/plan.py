@@ -107,6 +107,7 @@ def check_args(stack: Stack, args: Resolved, goals: tuple[str, ...], given: Coll
     tiers = stack.chain(*goals)
     known = frozenset[str]().union(*(tier_inputs.declared(stack, tier, args, contexts) for tier in tiers))
     known |= {source.remote for source in stack.fetched.values()}
+    known |= {spec.within for spec in stack.args if spec.name in known}
     for arg in args.values:
         if arg.name not in known and not arg.source.startswith(("stack", "pins")):
             hint = f"{', '.join(goals)} would be the same without it; do not set it"

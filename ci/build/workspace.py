@@ -97,9 +97,16 @@ class Workspace:
 
 
 def open_workspace(
-    settings: Settings, sources: Mapping[str, str], goals: tuple[str, ...], say: Callable[[str], None]
+    settings: Settings,
+    sources: Mapping[str, str],
+    goals: tuple[str, ...],
+    say: Callable[[str], None],
+    adapt: Callable[[Stack, Engine], Stack] = lambda stack, _engine: stack,
 ) -> Workspace:
-    """Read the stack and check every option; raises ``ConfigError`` with all problems before the engine is asked."""
+    """Read the stack and check every option; raises ``ConfigError`` with all problems before the engine is asked.
+
+    ``adapt`` may make another stack of it first.
+    """
     problems = list(settings_room.problems(settings))
     place: list[Place] = []
     loaded: list[Stack] = []
@@ -107,7 +114,8 @@ def open_workspace(
     _try(problems, lambda: place.extend(_place(settings)))
     if not loaded:
         documents.refuse(problems)
-    stack = loaded[0]
+    engine = Engine(endpoint(settings))
+    stack = adapt(loaded[0], engine)
     args = resolve_args(stack, settings, stacks.archs())
     wanted = goals or tuple(stack.tiers)
     folders = _folders(stack, sources, args, problems)
@@ -119,7 +127,6 @@ def open_workspace(
     clock = SystemClock()
     trees = {name: _tree(name, root, records) for name, root in folders.items()}
     registry = registry_at(place[0], clock, say) if place else None
-    engine = Engine(endpoint(settings))
     return Workspace(settings, stack, args, trees, engine, place[0] if place else None, registry, state, records, clock)
 
 

@@ -21,7 +21,7 @@ _KINDS: Mapping[str, tuple[str, str]] = {
     "_COMMIT": ("[0-9a-f]{40}", "a full commit, 40 digits"),
     "_DIGEST": ("sha256:[0-9a-f]{64}", "sha256: and 64 digits"),
     "_SHA256": ("[0-9a-f]{64}", "64 digits"),
-    "_KEY": ("[0-9A-F]{40}", "a full OpenPGP fingerprint, 40 digits in upper case"),
+    "_FINGERPRINT": ("[0-9A-F]{40}", "a full OpenPGP fingerprint, 40 digits in upper case"),
 }
 """What the end of a pin's name says about its value; other pins are plain text."""
 
@@ -58,7 +58,7 @@ def command(pins: Mapping[str, str], name: str, wanted: str) -> str:
     commands = {
         "_DIGEST": f"docker buildx imagetools inspect {quoted}",
         "_SHA256": f"curl -fsSL {quoted} | sha256sum",
-        "_KEY": f"curl -fsSL {quoted} | gpg --show-keys --with-colons | grep ^fpr",
+        "_FINGERPRINT": f"curl -fsSL {quoted} | gpg --show-keys --with-colons | grep ^fpr",
     }
     return commands.get(underscore + kind, f"find the value for {quoted}")
 

@@ -291,6 +291,9 @@ def _link_problems(stack: Stack, document: documents.Document) -> Iterator[Probl
 def _name_problems(stack: Stack, document: documents.Document) -> Iterator[Problem]:
     for name in stack.roots.keys() & stack.tiers.keys():
         yield Problem("name-clash", f"{name} is both a root and a tier", place=document.key("roots", name))
+    for name in stack.components.keys() & {*stack.tiers, *stack.roots}:
+        message = f"{name} is both a component and a tier or root"
+        yield Problem("name-clash", message, place=document.key("components", name))
     for name in stack.fetched:
         if name == MAIN or name in stack.sources:
             message = f"source {name}: the name is taken"

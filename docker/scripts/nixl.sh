@@ -1,0 +1,33 @@
+#!/bin/sh
+# nixl.sh SOURCE UCX PREFIX OUT: NIXL on the UCX below UCX, installed below PREFIX, and its ROCm wheel in OUT.
+#
+# The wheel leaves out what the image has: the HIP runtime, and two libraries that differ between base images.
+# shellcheck source=native-env.sh
+set -eu
+
+source=${1:?"usage: nixl.sh SOURCE UCX PREFIX OUT"}
+ucx=${2:?"usage: nixl.sh SOURCE UCX PREFIX OUT"}
+prefix=${3:?"usage: nixl.sh SOURCE UCX PREFIX OUT"}
+out=${4:?"usage: nixl.sh SOURCE UCX PREFIX OUT"}
+. "${NATIVE_ENV:?"the path of native-env.sh"}"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp -a "$source/." "$work/"
+cd "$work"
+export CC="${CACHE_LAUNCHER:+$CACHE_LAUNCHER }$CC" CXX="${CACHE_LAUNCHER:+$CACHE_LAUNCHER }$CXX"
+export PATH="$ucx/bin:$PATH" LD_LIBRARY_PATH="$ucx/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+options="-Ducx_path=$ucx -Dwheel_variant=rocm -Dbuild_tests=false -Dbuild_examples=false"
+# shellcheck disable=SC2086
+meson setup build --prefix="$prefix" $options
+ninja -C build -j"$MAX_JOBS" install
+libraries=$prefix/lib/$(uname -m)-linux-gnu
+export LD_LIBRARY_PATH="$libraries:$libraries/plugins:$LD_LIBRARY_PATH"
+python3 contrib/tomlutil.py --wheel-name nixl-rocm pyproject.toml
+set --
+for option in $options; do set -- "$@" "-Csetup-args=$option"; done
+python3 -m build --wheel --no-isolation --outdir dist "$@"
+mkdir -p "$out"
+auditwheel repair --plat "manylinux_2_34_$(uname -m)" --wheel-dir "$out" \
+    --exclude 'libamdhip64*' --exclude 'libcore*' --exclude 'libpull*' dist/nixl_rocm*.whl
+python3 contrib/wheel_add_ucx_plugins.py --ucx-plugins-dir "$ucx/lib/ucx" --nixl-plugins-dir "$libraries/plugins" "$out"/*.whl
+cache_report
