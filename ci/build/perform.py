@@ -95,7 +95,7 @@ class Performance:
     def prepare(self, goals: tuple[str, ...]) -> Plan:
         """The plan, with the roots here that it needs: without them it has no identities."""
         plan = self.workspace.plan(goals)
-        _refuse_lacking(plan)
+        refuse_lacking(plan)
         if not plan.missing_roots:
             return plan
         for name in plan.missing_roots:
@@ -319,7 +319,7 @@ class Performance:
         result.decision, result.digest = "adopt", found.digest
 
 
-def _refuse_lacking(plan: Plan) -> None:
+def refuse_lacking(plan: Plan) -> None:
     """A build never begins with a pin that nobody resolved or a source that nobody gave."""
     if plan.lacking:
         raise ConfigError.of(Problem("unresolved", item.why, item.hint) for item in plan.lacking)

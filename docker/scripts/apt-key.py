@@ -12,17 +12,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+_ARMOUR = re.compile(
+    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:.+\r?\n)*?\r?\n(.+?)(?:\r?\n=\S{4})?\r?\n-----END", re.DOTALL
+)
+
 PUBLIC_KEY = 6
 """The packet type of a primary key (RFC 9580, 5.5.1.1)."""
 
 
 def binary(data: bytes) -> bytes:
     """The packets, without the armour."""
-    found = re.search(
-        rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:.+\r?\n)*?\r?\n(.+?)(?:\r?\n=\S{4})?\r?\n-----END",
-        data,
-        re.DOTALL,
-    )
+    found = _ARMOUR.search(data)
     return base64.b64decode(found[1]) if found else data
 
 
