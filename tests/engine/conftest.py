@@ -113,6 +113,16 @@ def busy_root() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def toolchain(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The toolchain image of the default stack, which must have been built."""
+    plan = Cli(tmp_path_factory.mktemp("state"), {})("plan", "--json", cwd=ROOT)
+    row = plan.tier("toolchain")
+    if row["decision"] != "reuse":
+        pytest.fail("no toolchain image is here: python -m ci build-ci-base", pytrace=False)
+    return str(row["tag"])
+
+
+@pytest.fixture(scope="session")
 def sandbox_image() -> Iterator[str]:
     """A root image of one static binary, under a name that no other test removes."""
     name = f"rocm-ci-sandboxes/busy-{secrets.token_hex(4)}:1"

@@ -18,19 +18,9 @@ from ci.audit.inspect import inspect
 from ci.recipe import dockerfile
 from ci.recipe.stack import HOME
 from tests.engine import standins
-from tests.engine.conftest import ROOT, Cli, Ran, docker
+from tests.engine.conftest import Cli, Ran, docker
 
 TORCH = "torch"
-
-
-@pytest.fixture(scope="module")
-def toolchain(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The toolchain image of the default stack, which must have been built."""
-    plan = Cli(tmp_path_factory.mktemp("state"), {})("plan", "--json", cwd=ROOT)
-    row = plan.tier("toolchain")
-    if row["decision"] != "reuse":
-        pytest.fail("no toolchain image is here: python -m ci build-ci-base", pytrace=False)
-    return str(row["tag"])
 
 
 @pytest.fixture(scope="module", autouse=True)
