@@ -40,7 +40,7 @@ def explain(work: Workspace, tier: str, against: str) -> Explanation:
     now = _manifest(work.stack, work, work.trees, made, tier)
     identity = now.identity if now else ""
     if now is None:
-        return Explanation(tier, "", "a root image is not here yet; build once, or run inv plan", "", None, (), notes)
+        return Explanation(tier, "", "it has no identity yet; inv plan says what it lacks", "", None, (), notes)
     name, before = _other(work, tier, against, made)
     if before is None:
         return Explanation(tier, identity, name, "", None, (), notes)

@@ -6,7 +6,6 @@
 set -eu
 
 backend=${1-}
-codename=${UBUNTU_CODENAME:?"the Ubuntu release of the base image"}
 case "$backend" in
 none) exit 0 ;;
 ainic | bnxt | all) ;;
@@ -15,6 +14,7 @@ ainic | bnxt | all) ;;
     exit 2
     ;;
 esac
+codename=${UBUNTU_CODENAME:?"the Ubuntu release of the base image"}
 base=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 if [ "$base" != "$codename" ]; then
     echo "nic-vendor.sh: UBUNTU_CODENAME is '$codename', the base image is '$base'" >&2

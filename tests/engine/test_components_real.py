@@ -17,6 +17,7 @@ import pytest
 from ci.audit.inspect import inspect
 from ci.recipe import dockerfile
 from ci.recipe.stack import HOME
+from ci.world import git
 from tests.engine import standins
 from tests.engine.conftest import Cli, Ran, docker
 
@@ -148,6 +149,14 @@ def test_a_commit_is_fetched_and_no_file_of_this_host_is_with_it(
     (tmp_path / "served" / "rocshmem.git" / "put.hip").write_text("poison\n")
     image = build(cli, toolchain, "rocshmem", stack=str(recipe / "stacks/vllm.yaml"), DEEPEP_ROCM_ARCH="gfx942")
     assert targets(taken(image, "/opt/rocshmem", tmp_path / "out")) == {"gfx942"}
+
+
+def test_a_branch_is_asked_for_at_its_repository(served: tuple[str, str]) -> None:
+    url, commit = served
+    branch = git.remote_commit(url, "rocm-ci-test-nowhere")
+    assert branch == ""
+    assert commit in {git.remote_commit(url, name) for name in ("main", "master")}
+    assert git.remote_commit("git://127.0.0.1:9/nowhere.git", "main") == ""
 
 
 # --- by hand --------------------------------------------------------------------------------

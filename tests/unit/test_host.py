@@ -166,6 +166,16 @@ def test_proxies_in_either_case(net: Net) -> None:
     assert net.served == []
 
 
+def test_a_bucket_of_sccache_reaches_only_a_run_that_mounts_it(net: Net) -> None:
+    environ = {"SCCACHE_BUCKET": "b", "AWS_SECRET_ACCESS_KEY": "hunter2", "MAX_JOBS": "3"}
+    bucket = frozenset({"sccache_bucket", "aws_secret_access_key"})
+    with host.network(settings(**environ), bucket, pytest.fail) as found:
+        assert found.secrets == {"sccache_bucket": "b", "aws_secret_access_key": "hunter2"}
+    with host.network(settings(**environ), frozenset({"max_jobs"}), pytest.fail) as found:
+        assert found.secrets == {"max_jobs": "3"}
+    assert net.served == []
+
+
 def test_local_wheels_are_served_on_the_bridge(net: Net, tmp_path: Path) -> None:
     net.texts = (f"[global]\nfind-links = {tmp_path} http://far/w\nindex-url = http://me:pw@index/\n",)
     with host.network(settings(), EVERY, lambda: "172.17.0.1") as found:
