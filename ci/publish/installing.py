@@ -114,7 +114,7 @@ class _Trial:
         if done.ok:
             return None
         alone = self._start(*self.installer.alone(line, self.python))
-        if False:
+        if self.served.troubles:
             raise self.served.troubles[0]
         if alone.ok:
             hint = "check the network and the pip configuration (PIP_INDEX_URL, PIP_FIND_LINKS), then run it again"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import CiError, InfraError
@@ -21,7 +20,7 @@ _BLOCK = 1 << 20
 
 @dataclass
 class Served:
-    """What is served at ``url``; ``sent`` are the paths whose bytes went out whole, ``troubles`` the store's."""
+    """What is served at ``url``; ``sent`` are the paths that went out to their last bytes, ``troubles`` the store's."""
 
     url: str
     sent: set[str] = field(default_factory=set)
@@ -95,8 +94,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(found.size))
             self.end_headers()
             if body:
-                shutil.copyfileobj(stream, self.wfile, _BLOCK)
-                self._served.sent.add(path)
+                self._send(path, stream)
+
+    def _send(self, path: str, stream: IO[bytes]) -> None:
+        """Send all of it; noted just before its end, since the client goes on the moment it has that."""
+        block = stream.read(_BLOCK)
+        while following := stream.read(_BLOCK):
+            self.wfile.write(block)
+            block = following
+        self._served.sent.add(path)
+        self.wfile.write(block)
 
 
 def _type(path: str) -> str:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -70,8 +70,15 @@ def clone(tmp_path: Path) -> Clone:
 
 
 @pytest.fixture
-def release(cli: Cli, clone: Clone, registry: str, bucket: str, access: Mapping[str, str]) -> Callable[..., Ran]:
+def places(registry: str, bucket: str, endpoint: str) -> tuple[str, str, str]:
+    """A registry, a bucket, and the server of the bucket."""
+    return registry, bucket, endpoint
+
+
+@pytest.fixture
+def release(cli: Cli, clone: Clone, places: tuple[str, str, str], access: Mapping[str, str]) -> Callable[..., Ran]:
     """A verb of the release, in the clone, with its places."""
+    registry, bucket, _ = places
 
     def verb(*words: str, check: int | None = 0, store: str = bucket, **environ: str) -> Ran:
         places = ("--stack", clone.stack, "--registry", registry, "--store", store, "--json")
@@ -101,21 +108,19 @@ def digest(registry: str, tag: str) -> str:
 
 
 @contextmanager
-def served(bucket: str, endpoint: str) -> Iterator[str]:
-    """The bucket as a web server with index pages would show it."""
-    base = f"{endpoint}/{bucket.removeprefix('s3://')}"
+def served(bucket: str) -> Iterator[str]:
+    """The bucket as a web server in front of it shows it, with index pages."""
+    store = Bucket.at(bucket)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path + "index.html" if self.path.endswith("/") else self.path
-            try:
-                with urllib.request.urlopen(base + path.replace("+", "%2B")) as answer:
-                    body, kind = answer.read(), answer.headers["Content-Type"]
-            except urllib.error.HTTPError as error:
-                self.send_error(error.code)
+            body = store.read(unquote(path.lstrip("/")))
+            if body is None:
+                self.send_error(404)
                 return
             self.send_response(200)
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Type", "text/html" if path.endswith(".html") else "application/octet-stream")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -130,6 +135,17 @@ def served(bucket: str, endpoint: str) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def let_everybody_read(bucket: str, endpoint: str) -> None:
+    """As buckets of public wheels are: moto refuses whoever does not sign, unless an ACL lets them."""
+    name, _, prefix = bucket.removeprefix("s3://").partition("/")
+    for path in ("", *(f"/{prefix}/{key}" for key in everything(bucket))):
+        url = f"{endpoint}/{name}{quote(path)}?acl"
+        request = urllib.request.Request(
+            url, headers={"x-amz-acl": "public-read", "Authorization": "AWS test:test"}, method="PUT"
+        )
+        urllib.request.urlopen(request).read()
 
 
 def installed(folder: Path, index: str, requirement: str, *, uv: bool) -> str:
@@ -167,85 +183,132 @@ def listed(bucket: str, channel: str = "nightly") -> list[str]:
     return versions
 
 
-def test_the_life_of_a_channel(
-    release: Callable[..., Ran], clone: Clone, registry: str, bucket: str, endpoint: str, tmp_path: Path
-) -> None:
-    # --- a plan writes nothing -----------------------------------------------------------------
-    planned = release("release-nightly", "--plan")
-    assert {each["pointer"] for each in planned.json["moves"]} == {
-        f"image:{registry}/{REPOSITORY}:nightly",
-        f"image:{registry}/{REPOSITORY}:base-nightly",
+@dataclass(frozen=True)
+class Life:
+    """A channel and everything around it."""
+
+    release: Callable[..., Ran]
+    clone: Clone
+    registry: str
+    bucket: str
+    endpoint: str
+    folder: Path
+
+    def digest(self, tag: str) -> str:
+        return digest(self.registry, tag)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return tags(self.registry)
+
+
+@pytest.fixture
+def life(release: Callable[..., Ran], clone: Clone, places: tuple[str, str, str], tmp_path: Path) -> Life:
+    return Life(release, clone, *places, tmp_path)
+
+
+def test_the_life_of_a_channel(life: Life) -> None:
+    """Each part goes on where the one before ended."""
+    a_plan_writes_nothing(life)
+    made = the_first_nightly(life)
+    once_more_is_nothing(life)
+    second = a_second_one_after_a_change(life, made)
+    back_again(life, made)
+    third = a_release_from_its_tag(life, second)
+    what_is_old_goes(life, second, third)
+
+
+def a_plan_writes_nothing(life: Life) -> None:
+    planned = life.release("release-nightly", "--plan").json
+    there = f"image:{life.registry}/{REPOSITORY}"
+    assert {each["pointer"] for each in planned["moves"]} == {
+        f"{there}:nightly",
+        f"{there}:base-nightly",
         "index:nightly",
     }
-    assert everything(bucket) == {}
+    assert everything(life.bucket) == {}
 
-    # --- the first nightly ---------------------------------------------------------------------
-    first = clone.head
-    made = release("release-nightly").json
-    assert (made["outcome"], made["commit"], made["already"]) == ("ok", first, False)
-    assert tags(registry) == {
-        "nightly": made_digest(made, "main"),
-        f"nightly-{first}": made_digest(made, "main"),
-        "base-nightly": made_digest(made, "base"),
-        f"base-nightly-{first}": made_digest(made, "base"),
-    }
+
+def the_first_nightly(life: Life) -> dict[str, Any]:
+    commit = life.clone.head
+    made = life.release("release-nightly").json
+    assert (made["outcome"], made["commit"], made["already"]) == ("ok", commit, False)
+    main, base = (made_digest(made, image) for image in ("main", "base"))
+    assert life.tags == {
+        "nightly": main, f"nightly-{commit}": main, "base-nightly": base, f"base-nightly-{commit}": base,
+    }  # fmt: skip
     assert [row["suite"] for row in made["suites"]] == ["rocm-tests"]
     assert made["suites"][0]["run"] >= 4
-    docker("pull", f"{registry}/{REPOSITORY}@{digest(registry, 'nightly')}")
-    with served(bucket, endpoint) as url:
-        for number, index in enumerate((f"{url}/nightly/simple/", f"{url}/nightly/{first}/simple/")):
-            version = installed(tmp_path / f"venv{number}", index, f"rocm-probe=={made['version']}", uv=bool(number))
-            assert version == made["version"]
+    docker("pull", f"{life.registry}/{REPOSITORY}@{life.digest('nightly')}")
+    with served(life.bucket) as url:
+        for number, index in enumerate((f"{url}/nightly/simple/", f"{url}/nightly/{commit}/simple/")):
+            wanted = f"rocm-probe=={made['version']}"
+            assert installed(life.folder / f"venv{number}", index, wanted, uv=bool(number)) == made["version"]
+    return made
 
-    # --- run again: it says it is done ---------------------------------------------------------
-    before = everything(bucket)
-    again = release("release-nightly").json
-    assert again["already"] is True
-    assert {path for path, mark in everything(bucket).items() if before.get(path) != mark} == set()
 
-    # --- a second one after a change of the source ---------------------------------------------
+def once_more_is_nothing(life: Life) -> None:
+    before = everything(life.bucket)
+    assert life.release("release-nightly").json["already"] is True
+    after = everything(life.bucket)
+    assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} <= {
+        "nightly/lease.json"
+    }
+
+
+def a_second_one_after_a_change(life: Life, made: Mapping[str, Any]) -> str:
+    """The change also takes the slow step out of the suite."""
+    clone = life.clone
     clone.edit("kernels/pyproject.toml", "Small HIP kernels", "Little HIP kernels")
     clone.edit("docker/suites/local.yaml", "steps: [smoke, shutdown, probe]", "steps: [smoke, probe]")
     clone.edit("docker/channels/local.yaml", "rocm-tests: {at_least: 4}", "rocm-tests: {at_least: 3}")
     second = clone.commit("Call the kernels little | and `small`")
-    newer = release("release-nightly").json
-    assert newer["changes"]["since"] == first
+    newer = life.release("release-nightly").json
+    assert newer["changes"]["since"] == made["commit"]
     assert [each["subject"] for each in newer["changes"]["commits"]] == ["Call the kernels little | and `small`"]
     assert newer["version"] != made["version"]
-    assert listed(bucket) == [newer["version"]]
-    assert standing(bucket)["commit"] == second
+    assert listed(life.bucket) == [newer["version"]]
+    assert standing(life.bucket)["commit"] == second
+    return second
 
-    # --- back, images and wheels together ------------------------------------------------------
-    back = release("rollback", "--to", first[:10]).json
-    assert back["commit"] == first
-    assert listed(bucket) == [made["version"]]
-    assert digest(registry, "nightly") == made_digest(made, "main")
-    assert release("release-nightly", check=5).json["outcome"] == "superseded"
-    assert release("release-status").json["outcome"] == "ok"
 
-    # --- a release, from the tag of its version ------------------------------------------------
-    assert release("promote", second[:10], "--to", "release", check=3).json["outcome"] == "contract"
-    clone.edit("kernels/pyproject.toml", "Little HIP kernels", "Small HIP kernels")
-    clone.edit("docker/channels/local.yaml", "retain: {keep: 14, days: 14}", "retain: {keep: 1, days: 0}")
-    third = clone.commit("Release rocm-probe 0.1.0")
-    clone.git("tag", "rocm-probe-v0.1.0")
-    tagged = release("release-nightly").json
+def back_again(life: Life, made: Mapping[str, Any]) -> None:
+    """Images and wheels go back together, and what was taken back does not return by itself."""
+    back = life.release("rollback", "--to", made["commit"][:10]).json
+    assert back["commit"] == made["commit"]
+    assert listed(life.bucket) == [made["version"]]
+    assert life.digest("nightly") == made_digest(made, "main")
+    life.release("release-nightly", check=5)
+    let_everybody_read(life.bucket, life.endpoint)
+    assert life.release("release-status", "--channel", "nightly").json["outcome"] == "ok"
+
+
+def a_release_from_its_tag(life: Life, second: str) -> str:
+    life.release("promote", second[:10], "--to", "release", check=3)
+    life.clone.edit("kernels/pyproject.toml", "Little HIP kernels", "Small HIP kernels")
+    life.clone.edit("docker/channels/local.yaml", "retain: {keep: 14, days: 14}", "retain: {keep: 1, days: 0}")
+    third = life.clone.commit("Release rocm-probe 0.1.0")
+    life.clone.git("tag", "rocm-probe-v0.1.0")
+    tagged = life.release("release-nightly").json
     assert "dev" not in tagged["version"]
-    promoted = release("promote", tagged["version"], "--to", "release").json
+    promoted = life.release("promote", tagged["version"], "--to", "release").json
     assert (promoted["commit"], promoted["version"]) == (third, tagged["version"])
-    assert digest(registry, "latest") == digest(registry, "v0.1.0") == digest(registry, "nightly")
-    assert listed(bucket, "release") == [tagged["version"]]
+    assert life.digest("latest") == life.digest("v0.1.0") == life.digest("nightly")
+    assert listed(life.bucket, "release") == [tagged["version"]]
+    return third
 
-    # --- what is old goes, and takes nothing with it -------------------------------------------
-    shown = release("retain").json
-    assert f"nightly-{second}" in json.dumps(shown)
-    assert f"nightly-{second}" in tags(registry)
-    release("retain", "--apply")
-    left = tags(registry)
+
+def what_is_old_goes(life: Life, second: str, third: str) -> None:
+    """And takes nothing with it: all these images have one digest."""
+    assert f"nightly-{second}" in json.dumps(life.release("retain").json["goes"])
+    assert f"nightly-{second}" in life.tags
+    life.release("retain", "--apply")
+    left = life.tags
     assert f"nightly-{second}" not in left
     assert {"nightly", f"nightly-{third}", "latest", "v0.1.0", "base-latest", "base-v0.1.0"} <= left.keys()
-    docker("pull", f"{registry}/{REPOSITORY}@{left['v0.1.0']}")
-    assert release("release-status").json["outcome"] == "ok"
+    docker("pull", f"{life.registry}/{REPOSITORY}@{left['v0.1.0']}")
+    let_everybody_read(life.bucket, life.endpoint)
+    assert life.release("release-status").json["outcome"] == "ok"
 
 
 def test_a_nightly_into_a_plain_folder(release: Callable[..., Ran], clone: Clone, tmp_path: Path) -> None:
@@ -261,4 +324,5 @@ def made_digest(document: Mapping[str, Any], image: str) -> str:
     """The digest of an image of a release, by its name."""
     front = "" if image == "main" else f"{image}-"
     tag = f":{front}{document['channel']}-{document['commit']}"
-    return next(value for name, value in document["images"].items() if name.endswith(tag))
+    found: str = next(value for name, value in document["images"].items() if name.endswith(tag))
+    return found
