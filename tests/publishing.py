@@ -1,16 +1,14 @@
 """A channel to publish to: a folder, a registry in memory, releases that are staged, and a recorder of every write.
 
 Several runs share one ``World``; each has a ``Recorder`` of its own, which can end it like a kill before or
-after any write, let writes fail, and hand the turn to a ``Lockstep`` that tries every order of two runs' writes.
+after any write and let writes fail.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -297,6 +295,7 @@ class World:
         return {
             "files": {path: (self.folder / path).read_bytes() for path in paths if not path.startswith(left_out)},
             "tags": dict(self.registry.tags.get(REPOSITORY, {})),
+            "manifests": set(self.registry.manifests.get(REPOSITORY, {})),
             "standing": standing and (*_lasting(standing),),
             "journal": [(each.sequence, each.kind, each.commit, each.moves) for each in past],
         }
@@ -317,136 +316,24 @@ class Rule:
         self.world = world
         self.found = 0
         self._standing = world.standing()
-        self._now = world.aims(self._standing)
-        self._before = self._now if self._standing else (world.moving(), world.pages())
+        self._start = world.moving(), world.pages()
+        self._now = self._before = self._aims()
 
     def __call__(self, _number: int, what: str) -> None:
         """Look at everything."""
         self.found += 1
         standing = self.world.standing()
         if standing != self._standing:
-            self._before = self._now if self._standing else self._before
-            self._standing, self._now = standing, self.world.aims(standing)
+            self._standing = standing
+            self._before, self._now = self._now, self._aims()
         self._each(what, self.world.moving(), self._now[0], self._before[0])
         self._each(what, self.world.pages(), self._now[1], self._before[1])
+
+    def _aims(self) -> tuple[dict[str, str], dict[str, bytes]]:
+        """What is to be; without a release, what there was before the first."""
+        return self.world.aims(self._standing) if self._standing else self._start
 
     @staticmethod
     def _each(what: str, shown: Mapping[str, T], now: Mapping[str, T], before: Mapping[str, T]) -> None:
         for name in {*shown, *now, *before}:
             assert shown.get(name) in {now.get(name), before.get(name)}, f"{name} after {what}"
-
-
-class Lockstep:
-    """Several runs that write one at a time, in an order that ``choose`` decides: it picks one of the names given.
-
-    A run that waits for a lease gets no turn until somebody wrote to the lease, unless ``impatient``.
-    """
-
-    def __init__(self, choose: Callable[[Sequence[str]], str], *, impatient: bool = False) -> None:
-        self._choose = choose
-        self._impatient = impatient
-        self._change = threading.Condition()
-        self._turn = ""
-        self._parked: dict[str, bool] = {}
-        self._running: set[str] = set()
-        self.order: list[tuple[str, str]] = []
-        self.ends: dict[str, BaseException | None] = {}
-
-    def recorder(self, name: str) -> Recorder:
-        """The recorder of the run ``name``."""
-
-        def before(_number: int, _what: str) -> None:
-            self._wait(name, ready=True)
-
-        def after(_number: int, what: str) -> None:
-            self.order.append((name, what))
-            if LEASE in what:
-                with self._change:
-                    self._parked = dict.fromkeys(self._parked, True)
-
-        return Recorder(before=before, after=after)
-
-    def clock(self, name: str, passes: float = 0.0) -> FakeClock:
-        """The clock of the run ``name``; each wait passes ``passes`` seconds more."""
-
-        class Clock(FakeClock):
-            def sleep(clock, seconds: float) -> None:  # noqa: N805
-                self._wait(name, ready=self._impatient)
-                clock.advance(seconds + passes)
-
-        return Clock()
-
-    def run(self, runs: Mapping[str, Callable[[], object]]) -> None:
-        """Run them all to their ends."""
-        threads = [threading.Thread(target=self._work, args=each, daemon=True) for each in runs.items()]
-        self._running = set(runs)
-        for thread in threads:
-            thread.start()
-        with self._change:
-            while self._running:
-                assert self._change.wait_for(lambda: self._running <= self._parked.keys(), timeout=30), "a run hangs"
-                if not self._running:
-                    break
-                ready = sorted(name for name in self._running if self._parked[name])
-                self._turn = self._choose(ready or sorted(self._running))
-                del self._parked[self._turn]
-                self._change.notify_all()
-        for thread in threads:
-            thread.join()
-
-    def _work(self, name: str, act: Callable[[], object]) -> None:
-        end: BaseException | None = None
-        try:
-            act()
-        except BaseException as error:  # noqa: BLE001 - it is what the test wants to know
-            end = error
-        with self._change:
-            self.ends[name] = end
-            self._running.discard(name)
-            self._change.notify_all()
-
-    def _wait(self, name: str, *, ready: bool) -> None:
-        with self._change:
-            self._parked[name] = ready
-            self._change.notify_all()
-            self._change.wait_for(lambda: self._turn == name)
-            self._turn = ""
-
-
-@contextmanager
-def choices(made: Sequence[int], switches: int | None) -> Iterator[tuple[Callable[[Sequence[str]], str], list[int]]]:
-    """A way to choose that follows ``made`` and then takes the first; the list has how many there were each time.
-
-    ``switches`` bounds how often a run that could go on has to wait for another one.
-    """
-    counts: list[int] = []
-    last, used = "", 0
-
-    def choose(ready: Sequence[str]) -> str:
-        nonlocal last, used
-        options = sorted(ready, key=lambda name: name != last)
-        if switches is not None and last in ready and used >= switches:
-            options = [last]
-        number = made[len(counts)] if len(counts) < len(made) else 0
-        counts.append(len(options))
-        used += last in ready and options[number] != last
-        last = options[number]
-        return last
-
-    yield choose, counts
-
-
-def every_order(attempt: Callable[[Callable[[Sequence[str]], str]], None], switches: int | None = None) -> int:
-    """Call ``attempt`` once for every order there is; how many there were."""
-    made: list[int] = []
-    tried = 0
-    while True:
-        with choices(made, switches) as (choose, counts):
-            attempt(choose)
-        tried += 1
-        made += [0] * (len(counts) - len(made))
-        while made and made[-1] + 1 >= counts[len(made) - 1]:
-            made.pop()
-        if not made:
-            return tried
-        made[-1] += 1

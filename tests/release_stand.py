@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pytest
 
-from ci.publish import index
-from ci.publish.manifest import MANIFEST, STANDING, Release, Standing
-
 from ci.world.bucket import Bucket
-from ci.world.registry import MANIFEST_TYPES
 from tests import wheels
 from tests.faults.stand import PATIENCE, Ended, Running, free_port, listens, soon
 from tests.release_doors import CLOSE, Act, Asked, Door, door, straight
+from tests.release_world import CHANNEL, World
 from tests.unit.registry_replies import Reply
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECTS = ("rocm-probe", "extra-a", "extra-b", "extra-c", "extra-d")
 LABEL = "+rocm.7.2"
-CHANNEL = "nightly"
 ACCESS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -50,7 +42,7 @@ ACCESS = {
 STACK = """\
 schema: 1
 name: plant
-summary: an image and five wheels
+summary: two images and some wheels
 repository: REPOSITORY
 platform: linux/amd64
 suites: suites.yaml
@@ -92,10 +84,21 @@ CHANNELS = {
     },
 }
 
+_WORDS = (
+    (r"\d{8}T\d{6}Z-[0-9a-f]{8}", "RUN"),
+    (r"(?<![0-9a-f])[0-9a-f]{64}", "SHA"),
+    (r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])", "COMMIT"),
+    (r"-[0-9a-f]{16}\.json", "-KEY.json"),
+    (r"uploads/[0-9a-f-]{36}", "uploads/UPLOAD"),
+)
+
 
 @dataclass
 class Stand:
-    """A git repository with a recipe, a registry and a bucket behind doors, a state folder and an engine."""
+    """A git repository with a recipe, a registry and a bucket behind doors, a state folder and the machine's engine.
+
+    ``root`` is an image of busybox, ``bucket`` the place of wheels and manifests, ``access`` the way there.
+    """
 
     folder: Path
     name: str
@@ -109,8 +112,11 @@ class Stand:
 
     def __post_init__(self) -> None:
         self.state = self.folder / "state"
+        self.repo = self.folder / "repo"
         self.repository = f"rocm-ci-stand/{self.name}"
-        self.write("recipe/plant.yaml", STACK.replace("REPOSITORY", self.repository).replace('"ROOT"', self.root))
+        url = f"http://127.0.0.1:{self.registry.behind}/v2/{self.repository}"
+        self.world = World(url, self.folder / "registry", Bucket.at(self.bucket))
+        self.write("recipe/plant.yaml", STACK.replace("REPOSITORY", self.repository).replace("ROOT", self.root, 1))
         self.write("recipe/Dockerfile.plant", DOCKERFILE)
         self.write("recipe/base.txt", f"base of {self.name}")
         self.write("recipe/pins.json", json.dumps({"EPOCH": "2026-11"}))
@@ -120,11 +126,6 @@ class Stand:
         self.change(0)
 
     # --- the repository ------------------------------------------------------------------------
-
-    @property
-    def repo(self) -> Path:
-        """The working tree."""
-        return self.folder / "repo"
 
     def write(self, path: str, text: str) -> None:
         """Write a file of the working tree."""
@@ -136,10 +137,8 @@ class Stand:
         """Let the one suite that the channel requires be this shell script in the test image."""
         step = {"summary": "s", "limits": {"minutes": 2}, "commands": [{"run": ["sh", "-c", script]}]}
         suites = {"proof": {"summary": "s", "steps": ["look"]}}
-        self.write(
-            "recipe/suites.yaml",
-            json.dumps({"schema": 1, "runtime": "cpu", "steps": {"look": step}, "suites": suites}),
-        )
+        whole = {"schema": 1, "runtime": "cpu", "steps": {"look": step}, "suites": suites}
+        self.write("recipe/suites.yaml", json.dumps(whole))
 
     def git(self, *words: str) -> str:
         """Git in the working tree."""
@@ -155,7 +154,7 @@ class Stand:
         for project in self.projects:
             wheels.write(self.repo / "recipe" / "wheels", project, f"0.{number}.0{LABEL}")
         self.git("add", "-A")
-        self.git("commit", "-q", "--allow-empty", "-m", f"change {number}")
+        self.git("commit", "-q", "-m", f"change {number}")
         return self.head
 
     @property
@@ -181,12 +180,13 @@ class Stand:
             **more,
         }
 
-    def start(self, verb: str = "release-nightly", *options: str, tree: Path | None = None, **more: str) -> Running:
+    def start(self, verb: str = "release-nightly", *options: str, **more: str) -> Running:
         """Start ``python -m ci VERB`` in a process group of its own."""
         words: tuple[str, ...] = ()
         if verb != "reap":
-            stack = str((tree or self.repo) / "recipe" / "plant.yaml")
-            words = ("--stack", stack, "--registry", self.registry.host, "--store", self.bucket)
+            stack = () if "--stack" in options else ("--stack", str(self.repo / "recipe" / "plant.yaml"))
+            store = () if "--store" in options else ("--store", self.bucket)
+            words = (*stack, *store, "--registry", self.registry.host)
         process = subprocess.Popen(
             [sys.executable, "-m", "ci", verb, *words, "--json", *options],
             cwd=self.folder,
@@ -198,7 +198,7 @@ class Stand:
         )
         return Running(process)
 
-    def run(self, verb: str = "release-nightly", *options: str, check: int | None = 0, **more: Any) -> Ended:
+    def run(self, verb: str = "release-nightly", *options: str, check: int | None = 0, **more: str) -> Ended:
         """Perform ``python -m ci VERB``; ``check`` is the exit code it has to end with."""
         running = self.start(verb, *options, **more)
         try:
@@ -209,48 +209,22 @@ class Stand:
         assert "Traceback" not in ended.err, ended.err
         return ended
 
-    # --- the world -----------------------------------------------------------------------------
-
-    @property
-    def place(self) -> Bucket:
-        """The bucket, past the door."""
-        return Bucket.at(self.bucket)
-
-    def objects(self) -> dict[str, bytes]:
-        """Everything in the bucket."""
-        return {each.path: self.place.read(each.path) or b"" for each in self.place.below("")}
-
-    def tags(self) -> dict[str, str]:
-        """Every tag of the released repository and its digest; none where there is no such repository."""
-        base = f"http://127.0.0.1:{self.registry.behind}/v2/{self.repository}"
-        try:
-            with urllib.request.urlopen(f"{base}/tags/list") as answer:
-                names = json.load(answer)["tags"] or []
-        except urllib.error.HTTPError as error:
-            with error:
-                assert error.code == 404
-            return {}
-        return {name: self._digest(f"{base}/manifests/{name}") for name in names}
-
-    @staticmethod
-    def _digest(url: str) -> str:
-        request = urllib.request.Request(url, headers={"Accept": ", ".join(MANIFEST_TYPES)}, method="HEAD")
-        with urllib.request.urlopen(request) as answer:
-            return str(answer.headers["Docker-Content-Digest"])
-
     # --- what happens on the way ---------------------------------------------------------------
 
     def label(self, asked: Asked) -> str:
         """What a request is about, the same in every run of a release: ``store PUT nightly/COMMIT/release.json``."""
         path, _, query = unquote(asked.path).partition("?")
         if "list-type" in query:
-            path = f"LIST {query.partition('prefix=')[2].partition('&')[0]}"
+            path = f"LIST {query.partition('prefix=wheels/')[2].partition('&')[0]}"
         path = path.replace(f"/{self.bucket.removeprefix('s3://')}/", "").replace(f"/v2/{self.repository}/", "")
-        path = re.sub(r"uploads/[0-9a-f-]{36}", "uploads/UPLOAD", path)
         for kind, word in _WORDS:
             path = re.sub(kind, word, path)
         copy = " COPY" if "x-amz-copy-source" in asked.headers else ""
         return f"{asked.where} {asked.method}{copy} {path}"
+
+    def around(self, act: Act = straight) -> None:
+        """Let ``act`` see to every request at both doors; without one all pass."""
+        self.registry.act = self.store.act = act
 
     def at(self, pattern: str, act: Act) -> None:
         """Let ``act`` see to the first request whose label matches; all others pass."""
@@ -263,12 +237,8 @@ class Stand:
 
         self.around(around)
 
-    def around(self, act: Act = straight) -> None:
-        """Let ``act`` see to every request at both doors; without one all pass."""
-        self.registry.act = self.store.act = act
-
-    def struck(self, pattern: str, number: int, *options: str, before: bool = False) -> Ended:
-        """Perform a release that gets a signal right after (or before) the request of ``pattern`` was performed.
+    def struck(self, pattern: str, number: int, *, before: bool = False) -> Ended:
+        """Perform a release that gets a signal right after (or before) the first request like ``pattern``.
 
         Whoever is killed never hears of it; whoever lives gets the answer.
         """
@@ -288,7 +258,7 @@ class Stand:
             return CLOSE
 
         self.at(pattern, act)
-        started.append(self.start("release-nightly", *options))
+        started.append(self.start())
         there.set()
         ended = started[0].end()
         self.around()
@@ -296,8 +266,15 @@ class Stand:
         return ended
 
     def requests(self) -> list[tuple[str, int]]:
-        """Label and status of every request since the last ``forget``, in the order they were answered, by door."""
-        return [(self.label(asked), status) for door in (self.registry, self.store) for asked, status in door.done]
+        """Label and status of every request since the last ``forget``; 0 where the server was not asked."""
+        return [(self.label(asked), status) for each in (self.registry, self.store) for asked, status in each.done]
+
+    def writes(self) -> list[str]:
+        """The labels of those that may have changed something."""
+        return [
+            self.label(asked) for each in (self.registry, self.store) for asked, status in each.done
+            if asked.writes and status
+        ]  # fmt: skip
 
     def forget(self) -> None:
         """Begin to count anew."""
@@ -305,85 +282,18 @@ class Stand:
         self.store.done.clear()
 
     def uploads(self) -> Counter[str]:
-        """How often each wheel, each copy of one and each blob was stored, and each manifest under its digest."""
+        """How often each wheel, copy of a wheel and blob was stored."""
         found: Counter[str] = Counter()
-        for door in (self.registry, self.store):
-            for asked, status in door.done:
-                name = unquote(asked.path)
-                blob = re.search(r"/v2/(.*)/blobs/uploads/.*digest=(sha256:[0-9a-f]{64})", name)
-                if asked.method == "PUT" and 200 <= status < 300:
-                    if blob:
-                        found[f"{blob[1]}@{blob[2]}"] += 1
-                    elif name.endswith(".whl") or re.search(r"/manifests/sha256:[0-9a-f]{64}$", name):
-                        found[name] += 1
-        return found
-
-    # --- what stands ---------------------------------------------------------------------------
-
-    def release(self, commit: str) -> Release:
-        """The release of a commit."""
-        path = f"{CHANNEL}/{commit}/{MANIFEST}"
-        return Release.decode(self.place.read(path) or b"", path)
-
-    @property
-    def standing(self) -> Standing | None:
-        """What the channel stands at."""
-        data = self.place.read(f"{CHANNEL}/{STANDING}")
-        return Standing.decode(data, STANDING) if data else None
-
-    def astray(self, *commits: str) -> list[str]:
-        """The pointers, and pages of the index, that show none of these releases; an empty commit is none at all."""
-        releases = [self.release(commit) if commit else None for commit in commits]
-        tags = self.tags()
-        found = []
-        for image, tag in (("main", "nightly"), ("base", "base-nightly")):
-            may = {row.digest for each in releases if each for row in each.images if row.name == image}
-            may |= {None} if None in releases else set()  # type: ignore[arg-type]
-            found += [f"{tag} shows {tags.get(tag)}"] if tags.get(tag) not in may else []
-        pages = [index.of_channel((each,)) if each else {} for each in releases]
-        place = self.place.within(CHANNEL)
-        there = {each.path.removeprefix("simple/"): place.read(each.path) for each in place.below("simple")}
-        for path in sorted(there.keys() | {path for each in pages for path in each}):
-            found += [f"page {path}"] if there.get(path) not in [each.get(path) for each in pages] else []
-        return found
-
-    def consistent(self) -> None:
-        """Every pointer shows what the channel stands at, or, while nobody is done, the release before."""
-        stands = self.standing
-        commits = (stands.commit, stands.before) if stands else ("",)
-        assert self.astray(*commits) == []
-
-    def whole(self, commit: str) -> None:
-        """The channel stands at ``commit``, empty: at nothing, and every pointer shows it."""
-        stands = self.standing
-        assert (stands.commit if stands else "") == commit
-        assert self.astray(commit) == []
-
-    def outcome(self) -> dict[str, Any]:
-        """Everything that is there in the end, without what tells one run from another."""
-        found: dict[str, Any] = {f"tag {tag}": digest for tag, digest in self.tags().items()}
-        for path, data in self.objects().items():
-            if path.startswith((f"{CHANNEL}/journal/", f"{CHANNEL}/lease.json")):
+        for asked, status in (*self.registry.done, *self.store.done):
+            name = unquote(asked.path)
+            blob = re.search(r"/v2/(.*)/blobs/uploads/.*digest=(sha256:[0-9a-f]{64})", name)
+            if asked.method != "PUT" or not 200 <= status < 300:
                 continue
-            found[path] = hashlib.sha256(data).hexdigest()
-            if path == f"{CHANNEL}/{STANDING}":
-                found[path] = {**json.loads(data), "run": "", "at": "", "sequence": 0}
+            if blob:
+                found[f"{blob[1]}@{blob[2]}"] += 1
+            elif name.endswith(".whl"):
+                found[name] += 1
         return found
-
-    def keep(self, folder: Path) -> Kept:
-        """Everything as it is, to come back to."""
-        shutil.copytree(self.folder / "registry", folder)
-        return Kept(folder, self.objects(), self.head)
-
-    def come_back(self, kept: Kept) -> None:
-        """Let registry, bucket and working tree be as they were; the engine keeps its images."""
-        shutil.rmtree(self.folder / "registry")
-        shutil.copytree(kept.registry, self.folder / "registry")
-        self.place.discard("")
-        for path, data in kept.objects.items():
-            self.place.write(path, data)
-        self.git("checkout", "-q", kept.commit)
-        self.forget()
 
     def clean(self) -> None:
         """Take the images of this stand out of the engine."""
@@ -397,28 +307,12 @@ class Stand:
             subprocess.run(["docker", "image", "rm", "--force", *own], check=False, capture_output=True)
 
 
-class Kept(NamedTuple):
-    """A world to come back to."""
-
-    registry: Path
-    objects: dict[str, bytes]
-    commit: str
-
-
-_WORDS = (
-    (r"\d{8}-\d{8}T\d{6}Z-[0-9a-f]{8}", "RUN"),
-    (r"(?<![0-9a-f])[0-9a-f]{64}", "SHA"),
-    (r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])", "COMMIT"),
-    (r"-[0-9a-f]{16}\.json", "-KEY.json"),
-)
-
-
 @contextmanager
 def standing(folder: Path, root: str, projects: Sequence[str] = PROJECTS) -> Iterator[Stand]:
     """A stand with servers, doors and an empty bucket of its own; ``root`` is an image of busybox."""
     name = f"stand-{secrets.token_hex(4)}"
     with (
-        servers(folder) as (registry, store),
+        _servers(folder) as (registry, store),
         door("registry", registry) as front,
         door("store", store) as other,
         pytest.MonkeyPatch.context() as patch,
@@ -435,7 +329,7 @@ def standing(folder: Path, root: str, projects: Sequence[str] = PROJECTS) -> Ite
 
 
 @contextmanager
-def servers(folder: Path) -> Iterator[tuple[int, int]]:
+def _servers(folder: Path) -> Iterator[tuple[int, int]]:
     """A real registry that allows deletion, and a server that speaks S3: their ports."""
     ports = (free_port(), free_port())
     config = folder / "registry.yml"
@@ -447,9 +341,10 @@ def servers(folder: Path) -> Iterator[tuple[int, int]]:
     moto = str(Path(sys.executable).with_name("moto_server"))
     commands = (["docker-registry", "serve", str(config)], [moto, "-H", "127.0.0.1", "-p", str(ports[1])])
     with ExitStack() as stack:
-        for command, port in zip(commands, ports, strict=True):
+        for command in commands:
             server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             stack.callback(server.wait)
             stack.callback(server.kill)
-            soon(lambda port=port: listens(port), f"{command[0]} does not start")  # type: ignore[misc]
+        for port in ports:
+            soon(lambda port=port: listens(port), f"nothing listens at {port}")
         yield ports

@@ -47,7 +47,7 @@ def install(places: Places, release: Release, inside: Mapping[str, Inside], benc
     groups = pythons.grouped(release.wheels, bench.run, both[1].program, finding(bench.settings))
     for python, rows in groups.items():
         for installer in both:
-            places.say(f"installing {len(rows)} wheels into a clean environment with {installer.name} ({python})")
+            places.say(f"installing {len(rows)} of its wheels into a clean environment with {installer.name} ({python})")
             with (
                 _room(bench.scratch / f"{installer.name}-environment") as room,
                 serving.serve(places.store.within(release.commit), negotiates=installer.name == "uv") as served,

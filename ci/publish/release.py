@@ -96,7 +96,7 @@ def perform(ground: Ground, performance: Performance, start: Run = run) -> Resul
         if release is None:
             release = stage(places, make(performance, places, ground.channels, date, ready))
         else:
-            _same_inputs(release, work)
+            same_inputs(release, work)
         current = places.standing()
         if current is None or current[0].commit != release.commit:
             with scratch(performance) as folder:
@@ -129,7 +129,7 @@ def scratch(performance: Performance) -> Iterator[Path]:
         performance.ledger.clear(thing, lambda: files.remove(folder), performance.screen.warn)
 
 
-def _same_inputs(release: Release, work: Workspace) -> None:
+def same_inputs(release: Release, work: Workspace) -> None:
     """A commit is released once: asked for with other arguments it would be another release of the same name."""
     args = {arg.name: arg.value for arg in work.args.values}
     differing = sorted(name for name in args.keys() | release.args.keys() if args.get(name) != release.args.get(name))

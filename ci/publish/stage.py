@@ -17,8 +17,8 @@ from ..errors import ContractError, InfraError
 from ..names import wheel_path
 from ..wheels.wheelfile import facts
 from ..world.store import METADATA, WHEEL, Store
-from . import cached, clashes, images, index
-from .cached import SET, WheelSet
+from . import cached, clashes, images, index, wheelset
+from .cached import WheelSet
 from .images import Origin
 from .manifest import MANIFEST, Release, WheelRow
 from .places import CACHE, Places
@@ -65,31 +65,22 @@ class _Staging:
     files: Mapping[str, Path]
 
     def keep(self) -> None:
-        """Put the wheels into the sets of their parts, whose manifests come last."""
-        cache = self.places.cache
+        """Bring the sets of the parts into the cache, where they are not, or not whole."""
         for key in clashes.parts(self.release):
-            wanted = {cached.cached_path(row): row for row in self.release.wheels if row.part == key}
-            there = _sizes(cache, key)
-            missing = {path: row for path, row in wanted.items() if there.get(path) != row.size}
-            if self._lacks(row for row in missing.values() if row.sha256 not in self.files):
-                continue
-            self._take(cache, missing)
-            self._describe(cache, wanted)
-            if f"{key}/{SET}" not in there:
-                with _telling(f"the manifest of the wheel set {key} was not stored"):
-                    cache.create(f"{key}/{SET}", WheelSet(key, tuple(wanted.values())).encode())
+            rows = tuple(row for row in self.release.wheels if row.part == key)
+            if wheelset.whole(self.places.cache, key) is None and not self._there(rows):
+                with _telling("not all wheels are stored"):
+                    wheelset.keep(self.places, WheelSet(key, rows), self.files)
 
-    def _lacks(self, lost: Iterable[WheelRow]) -> bool:
-        """Whether this host has not what the cache lost, which does not matter where the release has it already."""
-        names = [row.filename for row in lost]
-        there = _sizes(self.places.store, self.release.commit) if names else {}
-        gone = [
-            row.filename for path, row in self._set().items() if row.filename in names and there.get(path) != row.size
-        ]
+    def _there(self, rows: Iterable[WheelRow]) -> bool:
+        """Whether the release has these wheels already, or will never get them: this host has them no more."""
+        lost = [row for row in rows if row.sha256 not in self.files]
+        there = _sizes(self.places.store, self.release.commit) if lost else {}
+        gone = [row.filename for row in lost if there.get(self._path(row)) != row.size]
         if gone:
             hint = "the same command again makes them, or finds them in the cache"
             raise InfraError("no-wheel", f"neither this host nor the store has {', '.join(gone)}", hint=hint)
-        return bool(names)
+        return bool(lost)
 
     def fill(self) -> None:
         """Put the wheels into the release's own set, from the cache and without a way through this host."""
@@ -103,15 +94,10 @@ class _Staging:
         self._describe(self.places.store, self._set())
 
     def _set(self) -> dict[str, WheelRow]:
-        return {f"{self.release.commit}/{wheel_path(row.sha256, row.filename)}": row for row in self.release.wheels}
+        return {self._path(row): row for row in self.release.wheels}
 
-    def _take(self, store: Store, wanted: Mapping[str, WheelRow]) -> None:
-        items = [(self.files[row.sha256], path) for path, row in wanted.items()]
-        for row in wanted.values():
-            _same(self.files[row.sha256], row)
-        if items:
-            with _telling("not all wheels are stored"):
-                store.take_all(items, self.places.say)
+    def _path(self, row: WheelRow) -> str:
+        return f"{self.release.commit}/{wheel_path(row.sha256, row.filename)}"
 
     def _describe(self, store: Store, wanted: Mapping[str, WheelRow]) -> None:
         """Put the metadata beside each wheel."""
@@ -131,15 +117,6 @@ class _Staging:
 
 def _sizes(store: Store, folder: str) -> dict[str, int]:
     return {each.path: each.size for each in store.below(folder)}
-
-
-def _same(source: Path, row: WheelRow) -> None:
-    """The file is still the wheel that was made and looked at; raises ``ContractError``."""
-    found = facts(row.filename, lambda _name: source.open("rb"))
-    if (found.sha256, hashlib.sha256(found.metadata).hexdigest()) != (row.sha256, row.metadata):
-        hint = "somebody wrote to it meanwhile; the same command again makes it anew"
-        message = f"{source} is not the {row.filename} that was made: its SHA-256 is {found.sha256}"
-        raise ContractError("wheel-changed", message, hint=hint, context=f"made {row.sha256}")
 
 
 @contextmanager

@@ -216,7 +216,11 @@ def _stand(places: Places, lease: Lease, turn: Turn) -> bool:
     """Move the truth; False where it is not what it was."""
     lease.check()
     data = turn.standing.encode()
-    return places.store.swap(STANDING, data, turn.mark) if turn.before else places.store.create(STANDING, data)
+    done = places.store.swap(STANDING, data, turn.mark) if turn.before else places.store.create(STANDING, data)
+    if not done and places.standing() == ((turn.before, turn.mark) if turn.before else None):
+        hint = "conditional writes do not work there; give a store that has them"
+        raise InfraError("store-refuses", f"{places.store.name}/{STANDING} cannot be moved by its mark", hint=hint)
+    return done
 
 
 def _perform(places: Places, lease: Lease, standing: Standing, moves: Sequence[Move], pages: Pages) -> None:

@@ -91,13 +91,27 @@ def _same(one: WheelSet, other: WheelSet) -> bool:
 
 
 def _upload(places: Places, made: WheelSet, paths: Mapping[str, Path]) -> None:
-    """The place as a whole is written to: the index of a channel sweeps what others have not finished in it."""
+    """Bring what is missing there, metadata first; a wheel that changed on this host since is refused.
+
+    The place as a whole is written to: the index of a channel sweeps what others have not finished in it.
+    """
     there = {each.path: each.size for each in places.whole.below(f"{CACHE}/{made.key}")}
-    missing = [row for row in made.wheels if there.get(f"{CACHE}/{cached_path(row)}") != row.size]
-    for number, row in enumerate(missing, 1):
+    items: list[tuple[Path, str]] = []
+    for row in made.wheels:
         path = f"{CACHE}/{cached_path(row)}"
-        places.say(f"keeping wheel {number} of {len(missing)}: {row.filename} ({row.size} bytes)")
-        source = paths[row.sha256]
-        metadata = facts(row.filename, lambda _name, source=source: source.open("rb")).metadata  # type: ignore[misc]
-        places.whole.write(f"{path}.metadata", metadata)
-        places.whole.take(source, path)
+        if there.get(path) != row.size or f"{path}.metadata" not in there:
+            data = _metadata(paths[row.sha256], row)
+            if places.whole.read(f"{path}.metadata") != data:
+                places.whole.write(f"{path}.metadata", data)
+            items += [(paths[row.sha256], path)] if there.get(path) != row.size else []
+    if items:
+        places.whole.take_all(items, places.say)
+
+
+def _metadata(source: Path, row: WheelRow) -> bytes:
+    found = facts(row.filename, lambda _name: source.open("rb"))
+    if (found.sha256, hashlib.sha256(found.metadata).hexdigest()) != (row.sha256, row.metadata):
+        hint = "somebody wrote to it meanwhile; the same command again makes it anew"
+        message = f"{source} is not the {row.filename} that was made: its SHA-256 is {found.sha256}"
+        raise ContractError("wheel-changed", message, hint=hint, context=f"made {row.sha256}")
+    return found.metadata

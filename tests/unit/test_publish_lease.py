@@ -107,6 +107,7 @@ def test_a_process_number_of_another_container_proves_nothing(tmp_path: Path) ->
     """The same boot, so the same host; but the number means another process there."""
     world, clock = World(tmp_path), FakeClock()
     me = Holder.me(run_id(50))
+    assert str(Path("/proc/self/ns/pid").readlink()) in me.space
     put(world, replace(me, started=1, space=f"{me.boot} pid:[1]"))
     with held(world.places(clock=clock), run_id(1)):
         pass

@@ -13,7 +13,8 @@ from ci.errors import CiError, InfraError, SupersededError
 from ci.publish.lease import LASTS, LEASE
 from ci.publish.rollback import rollback
 from ci.publish.switch import outstanding, switch
-from tests.publishing import Lockstep, Recorder, Rule, World, by_letter, commit, every_order, run_id
+from tests.lockstep import Lockstep, every_order
+from tests.publishing import Recorder, Rule, World, by_letter, commit, run_id
 
 OLD, NEW = "older", "newer"
 PROJECTS = ("rocm-probe",)
