@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .artifact.mode import Mode
     from .build.perform import Performance
     from .build.workspace import Workspace
+    from .publish.places import Places
+    from .publish.release import Ground
     from .world.ledger import Ledger
 
 STACK = Option("stack", "stack to build: a shipped name or a path to a stack file", sets=True)
@@ -94,6 +96,13 @@ TESTS = (
     PLAN,
 )
 LOOKS = (REGISTRY, *INPUTS, *COMMON)
+STORE = Option("store", "folder or s3://BUCKET/PREFIX of released wheels and manifests", sets=True)
+CHANNEL = Option("channel", "channel of the stack to work on; default nightly")
+TO_RELEASE = Option("to", "release to go back to: its commit, seven digits of it or more, or its version")
+TO_CHANNEL = Option("to", "channel to promote to; default release")
+APPLY = Option("apply", "remove what the plan says; without it the plan is printed and nothing is written", "flag")
+REMOVED = Option("removed", "list what retention took away, instead", "flag")
+PLACES = (CHANNEL, STORE, REGISTRY, *COMMON)
 BUILDS = (PUSH, ON_UNKNOWN, PLAN, *LOOKS)
 
 
@@ -128,14 +137,14 @@ def _perform(call: Call, work: Workspace, goal: str) -> Answer:
 
 
 @contextmanager
-def _performing(call: Call, work: Workspace) -> Iterator[Performance]:
+def _performing(call: Call, work: Workspace, *, push: bool = False) -> Iterator[Performance]:
     """A performance in a run of its own; where it ends badly, what it did is shown first."""
     from .build.perform import Performance
     from .report import runs
 
     ledger = _begin(call, work.state)
     on_unknown = work.settings.get("ROCM_CI_ON_UNKNOWN").value
-    performance = Performance(work, ledger, call.console, call.on("push"), on_unknown)
+    performance = Performance(work, ledger, call.console, push or call.on("push"), on_unknown)
     try:
         yield performance
     except CiError as error:
@@ -232,8 +241,6 @@ def audit(call: Call) -> Answer:
 
 def index(call: Call) -> Answer:
     """Make a package index of a folder or bucket of wheels, for pip and uv; all is checked before any is shown."""
-    from pathlib import Path
-
     from . import documents, settings
     from .report import indexes
     from .wheels.place import opened, perform
@@ -242,7 +249,7 @@ def index(call: Call) -> Answer:
     store = opened(call.text("place"))
     added = tuple(call.values.get("add") or ())
     if not call.on("plan"):
-        _begin(call, Path(call.settings.get("ROCM_CI_STATE").value))
+        _begin(call, _state(call))
     result = perform(store, added, call.console.say, replace=call.on("replace"), plan=call.on("plan"))
     for notice in result.notices:
         call.console.notice(notice)
@@ -304,6 +311,107 @@ def test(call: Call) -> Answer:
         raise
 
 
+def release_nightly(call: Call) -> Answer:
+    """Release this commit: build or reuse, prove, publish images and wheels together, move the pointers last."""
+    from .publish import release
+    from .report import releases
+
+    ground = _ground(call)
+    if call.on("plan"):
+        return releases.planned(call.verb.name, release.outlook(ground))
+    with _performing(call, ground.work, push=True) as performance:
+        return releases.answer(call.verb.name, release.perform(ground, performance))
+
+
+def promote(call: Call) -> Answer:
+    """Give a release that was built at its version's tag, and proven, to a channel; the same bytes, never rebuilt."""
+    from .publish import promote as promoting
+    from .publish.places import open_places
+    from .report import releases
+
+    source = _ground(call)
+    to = call.text("to") or "release"
+    target = open_places(source.work, source.channels, to, source.places.journal, call.console.say)
+    asked = promoting.Transfer(source.places, target, call.text("nightly"), source.folder)
+    if call.on("plan"):
+        return releases.planned(call.verb.name, promoting.outlook(asked))
+    with _performing(call, source.work, push=True) as performance:
+        return releases.answer(call.verb.name, promoting.promote(asked, performance))
+
+
+def rollback(call: Call) -> Answer:
+    """Move a channel's pointers, images and wheels together, back to an earlier release."""
+    from .publish import rollback as going_back
+    from .report import releases
+
+    if not call.text("to"):
+        raise ConfigError("no-release", "--to is missing", hint="inv release-status shows the last releases")
+    places = _ground(call).places
+    if call.on("plan"):
+        return releases.switched(call.verb.name, places, going_back.outlook(places, call.text("to")), plan=True)
+    run = _begin(call, _state(call)).folder.name
+    return releases.switched(call.verb.name, places, going_back.rollback(places, call.text("to"), run), plan=False)
+
+
+def retain(call: Call) -> Answer:
+    """Remove what a channel's policy gives up; the plan comes first, and without --apply nothing else does."""
+    from .publish import retain as retaining
+    from .report import retentions
+
+    if call.on("plan") and call.on("apply"):
+        raise ConfigError("plan-or-apply", "--plan and --apply were both given", hint="give one of them")
+    ground = _ground(call)
+    others = [each for each in _every(call, ground) if each.channel != ground.places.channel]
+    scope = retaining.scope_of(ground.places, others, ground.channels.images, ground.work.stack.tiers)
+    run = _begin(call, _state(call)).folder.name if call.on("apply") else ""
+    return retentions.answer(call.verb.name, retaining.retain(scope, run, apply=call.on("apply")))
+
+
+def release_status(call: Call) -> Answer:
+    """Show what each channel stands at, how old and how proven that is; needs no credentials."""
+    from .publish import retain as retaining
+    from .publish.status import statuses
+    from .report import retentions
+    from .report import statuses as shown
+
+    ground = _ground(call, anonymous=True)
+    if call.on("removed"):
+        name = ground.places.channel.name
+        return retentions.removed(call.verb.name, name, retaining.removed(ground.places))
+    wanted = (ground.places,) if call.text("channel") else tuple(_every(call, ground, anonymous=True))
+    return shown.answer(call.verb.name, statuses(wanted))
+
+
+def _every(call: Call, ground: Ground, *, anonymous: bool = False) -> Iterator[Places]:
+    """The places of every channel of the stack."""
+    from .publish.places import open_places
+
+    for name in ground.channels.channels:
+        yield open_places(
+            ground.work, ground.channels, name, ground.places.journal, call.console.say, anonymous=anonymous
+        )
+
+
+def _ground(call: Call, *, anonymous: bool = False) -> Ground:
+    from .publish import channel
+    from .publish.places import open_places
+    from .publish.release import Ground
+
+    work = _workspace(call)
+    _say_notices(call, work)
+    channels = channel.load(work.stack)
+    name = call.text("channel") or channel.NIGHTLY
+    journal = work.state / "journal"
+    places = open_places(work, channels, name, journal, call.console.say, anonymous=anonymous)
+    return Ground(work, channels, places)
+
+
+def _state(call: Call) -> Path:
+    from pathlib import Path
+
+    return Path(call.settings.get("ROCM_CI_STATE").value)
+
+
 def _opened(call: Call, state: Path) -> Ledger:
     return call.ledger or _begin(call, state)
 
@@ -359,6 +467,18 @@ VERBS: tuple[Verb, ...] = (
     _verb(hip_compile, *KERNELS),
     _verb(wheel, *WHEELS),
     _verb(test, *TESTS, *LOOKS, argument="suite", argument_help="suite to run, for example rocm-distributed-tests"),
+    _verb(release_nightly, CHANNEL, STORE, ON_UNKNOWN, PLAN, *LOOKS),
+    _verb(
+        promote,
+        TO_CHANNEL,
+        *PLACES,
+        PLAN,
+        argument="nightly",
+        argument_help="release to promote: its commit or version",
+    ),
+    _verb(rollback, TO_RELEASE, *PLACES, PLAN),
+    _verb(retain, APPLY, *PLACES, PLAN),
+    _verb(release_status, REMOVED, *PLACES),
     _verb(config, *LOOKS),
     _verb(doctor, REGISTRY, *COMMON),
     _verb(reap, PLAN, *COMMON),

@@ -54,7 +54,7 @@ def network(settings: Settings, wanted: frozenset[str], gateway: Callable[[], st
     notices: tuple[str, ...] = ()
     with ExitStack() as stack:
         if "pip_conf" in wanted:
-            options = _pip_options_of_host(settings)
+            options = host_pip_options(settings)
             served: Mapping[Path, str] = {}
             folders = _local_folders(options)
             if folders and (address := gateway()):
@@ -79,7 +79,8 @@ def _plain(settings: Settings) -> dict[str, str]:
     }
 
 
-def _pip_options_of_host(settings: Settings) -> dict[str, tuple[str, ...]]:
+def host_pip_options(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """``pip_options`` of this host; raises ``ConfigError`` for a configuration that pip cannot read either."""
     try:
         return pip_options(settings, host.pip_files(settings))
     except configparser.Error as error:

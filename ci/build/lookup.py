@@ -94,6 +94,16 @@ def in_registry(registry: oci.Registry, place: Place, tag: str) -> Answer:
 
 def verify_remote(registry: oci.Registry, place: Place, tag: str, identity: str, digest: str) -> None:
     """Read the label of a registry's image: a tag that somebody moved is a broken contract, not a reuse."""
+    found = remote_identity(registry, place, tag, digest)
+    if found != identity:
+        message = f"{place.host} has under {tag} the identity {found or '(none)'}: somebody moved the tag"
+        raise ContractError(
+            "moved-tag", message, hint="remove that tag in the registry, then run the same command again"
+        )
+
+
+def remote_identity(registry: oci.Registry, place: Place, tag: str, digest: str) -> str:
+    """The identity in the labels of the image ``digest``, empty for none; ``InfraError`` where it cannot be read."""
     repository = place.repository(Reference.parse(tag).path).path
     document = _json(registry.manifest(repository, digest), tag)
     if "manifests" in document:  # an index: the image beside its attestations
@@ -102,12 +112,7 @@ def verify_remote(registry: oci.Registry, place: Place, tag: str, identity: str,
     config = registry.blob(repository, document["config"]["digest"])
     if not isinstance(config, bytes):
         raise _unreadable(tag, config)
-    found = (json.loads(config).get("config", {}).get("Labels") or {}).get(IDENTITY, "")
-    if found != identity:
-        message = f"{place.host} has under {tag} the identity {found or '(none)'}: somebody moved the tag"
-        raise ContractError(
-            "moved-tag", message, hint="remove that tag in the registry, then run the same command again"
-        )
+    return str((json.loads(config).get("config", {}).get("Labels") or {}).get(IDENTITY, ""))
 
 
 def _json(answer: tuple[oci.Found, bytes] | oci.Absent | oci.Unknown, tag: str) -> dict[str, Any]:

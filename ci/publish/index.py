@@ -10,17 +10,22 @@ from ..wheels.entries import Entry
 from .manifest import Release, WheelRow
 
 
+def entries(release: Release) -> tuple[Entry, ...]:
+    """The wheels of one release as its own index lists them."""
+    return tuple(_entry(row, "") for row in release.wheels)
+
+
 def of_set(release: Release) -> Mapping[str, bytes]:
     """The pages of one release, by path below ``simple/``; its wheels lie beside ``simple``."""
-    return pages.everything(_entry(row, "") for row in release.wheels)
+    return pages.everything(entries(release))
 
 
 def of_channel(releases: Iterable[Release]) -> Mapping[str, bytes]:
     """The pages of a channel that lists ``releases``; their wheels lie below their commits."""
-    entries = {
+    listed = {
         (row.filename, row.sha256): _entry(row, f"{release.commit}/") for release in releases for row in release.wheels
     }
-    return pages.everything(entries.values())
+    return pages.everything(listed.values())
 
 
 def _entry(row: WheelRow, prefix: str) -> Entry:

@@ -96,19 +96,19 @@ class Release:
         """The one way to write it down."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         rows = {name: [row._asdict() for row in own[name]] for name in ("images", "wheels", "suites")}
-        return _encoded({**own, **rows})
+        return encoded({**own, **rows})
 
     @classmethod
     def decode(cls, data: bytes, where: str) -> Release:
         """The release that ``encode`` wrote; ``where`` names it in errors."""
-        document = _decoded(data, where)
+        document = decoded(data, where)
         try:
             suites = tuple(SuiteRow(**{**row, "digests": tuple(row["digests"])}) for row in document["suites"])
             images = tuple(ImageRow(**row) for row in document["images"])
             wheels = tuple(WheelRow(**row) for row in document["wheels"])
             return cls(**{**document, "images": images, "wheels": wheels, "suites": suites})
         except (KeyError, TypeError) as error:
-            raise _broken(where, str(error)) from None
+            raise broken(where, str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -132,35 +132,38 @@ class Standing:
 
     def encode(self) -> bytes:
         """The one way to write it down."""
-        return _encoded({each.name: getattr(self, each.name) for each in fields(self)})
+        return encoded({each.name: getattr(self, each.name) for each in fields(self)})
 
     @classmethod
     def decode(cls, data: bytes, where: str) -> Standing:
         """The standing that ``encode`` wrote; ``where`` names it in errors."""
-        document = _decoded(data, where)
+        document = decoded(data, where)
         try:
             lists = {name: tuple(document[name]) for name in ("withdrawn", "listed")}
             return cls(**{**document, **lists})
         except (KeyError, TypeError) as error:
-            raise _broken(where, str(error)) from None
+            raise broken(where, str(error)) from None
 
 
-def _encoded(document: Mapping[str, Any]) -> bytes:
+def encoded(document: Mapping[str, Any]) -> bytes:
+    """A document of a channel as it is stored, its version noted in it."""
     return (json.dumps({"schema": VERSION, **document}, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _decoded(data: bytes, where: str) -> dict[str, Any]:
+def decoded(data: bytes, where: str) -> dict[str, Any]:
+    """What ``encoded`` wrote, without the version; raises for a newer one and for what is no such document."""
     try:
         document = json.loads(data)
         version = int(document.pop("schema"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _broken(where, str(error)) from None
+        raise broken(where, str(error)) from None
     if version > VERSION:
         hint = "use the newer rocm-ci that wrote it; it was left as it is"
         raise ConfigError("newer-document", f"{where} was written by a newer version", hint=hint)
     return dict(document)
 
 
-def _broken(where: str, why: str) -> ContractError:
+def broken(where: str, why: str) -> ContractError:
+    """The error of a document that cannot be read; ``where`` names it."""
     hint = "somebody else wrote it, or it was cut off; look at it, nothing was changed"
     return ContractError("broken-document", f"{where} is not what this tool writes: {why}", hint=hint)

@@ -28,7 +28,8 @@ class Places:
     """The world of one channel.
 
     ``store`` is the channel's own (its documents and sets, by commit), ``cache`` that of wheel sets by identity;
-    ``registry`` None where the channel has no images; ``journal`` the folder of this host that keeps a copy of it.
+    ``registry`` None where the channel has no images; ``journal`` the folder of this host that keeps a copy of it;
+    ``whole`` the place that holds both stores, in which a file is copied without a way through this host.
     """
 
     channel: Channel
@@ -39,11 +40,17 @@ class Places:
     journal: Path
     clock: Clock
     say: Callable[[str], None]
+    whole: Store
 
     @property
     def repository(self) -> str:
         """The path of the images' repository inside the registry."""
         return self.place.repository(self.channel.repository).path if self.place else ""
+
+    @property
+    def url(self) -> str:
+        """Where clients reach the channel's store."""
+        return f"{self.channel.url.rstrip('/')}/{self.channel.name}" if self.channel.url else self.store.url
 
     def reference(self, tag: ReleaseTag | str) -> str:
         """A tag as an engine pulls it: ``host/path:tag``."""
@@ -82,14 +89,15 @@ def open_places(
     ``anonymous``: nothing is asked with anybody's credentials.
     """
     channel = channels.channel(name)
-    store = _store(work.settings, channel)
+    named = _store(work.settings, channel)
     place = Place.parse(channel.registry) if channel.registry else work.place
     if channels.images and place is None:
         hint = "give --registry, set ROCM_CI_REGISTRY, or name `registry:` in the channel"
         raise ConfigError("no-registry", f"channel {name} has images and no registry", hint=hint)
     registry = registry_at(place, work.clock, say, anonymous=anonymous) if place else None
-    whole = opened(store, anonymous=anonymous)
-    return Places(channel, whole.within(name), whole.within(CACHE), registry, place, journal, work.clock, say)
+    whole = opened(named, anonymous=anonymous)
+    store, cache = whole.within(name), whole.within(CACHE)
+    return Places(channel, store, cache, registry, place, journal, work.clock, say, whole)
 
 
 def _store(settings: Settings, channel: Channel) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..build.vertex import printable
 from ..errors import Outcome, Problem
 from . import units
+from .markdown import WIDEST_LINE, code, fenced, plain
 
 if TYPE_CHECKING:
     from ..build.progress import Failure, StageTime
@@ -29,7 +30,6 @@ _LARGEST = "largest"
 _INDENT = 13
 _WARNINGS = 3
 _STAGES = 6
-_WIDEST_LINE = 500
 _KINDS = {
     "oom": "killed, most likely for lack of memory: fewer parallel jobs (MAX_JOBS) or more memory",
     "disk": "the disk is full: free some space (docker system df shows what the engine holds), then run it again",
@@ -89,13 +89,13 @@ def text(report: RunReport, *, width: int) -> str:
 
 def markdown(report: RunReport) -> str:
     """The summary for a page that renders GitHub's Markdown; every value is escaped."""
-    parts = [f"### {_code(report.verb)} ({_md(report.stack)}): {report.outcome.value} in {_time(report)}"]
+    parts = [f"### {code(report.verb)} ({plain(report.stack)}): {report.outcome.value} in {_time(report)}"]
     parts += _markdown_failure(report)
     if report.tiers:
         parts.append(_markdown_table(report.tiers))
     parts += [_markdown_details(tier) for tier in report.tiers if tier.decision != "reuse" and _rows(tier)]
     if report.next_command and not _ended_badly(report):
-        parts.append(f"**Next:** {_code(report.next_command)}")
+        parts.append(f"**Next:** {code(report.next_command)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -116,7 +116,7 @@ def _failure_lines(report: RunReport, width: int) -> list[str]:
     if found is None:
         return []
     where = units.clip(found.step, max(40, width - 8)) or "the build"
-    tail = [f"  | {line}"[:_WIDEST_LINE].rstrip() for line in found.tail[-TAIL:]]
+    tail = [f"  | {line}"[:WIDEST_LINE].rstrip() for line in found.tail[-TAIL:]]
     if len(found.tail) > TAIL:
         tail.insert(0, "  | ... (the lines before these are in the run folder)")
     return [f"FAILED: {where}", *tail, f"  {found.message}", *_causes(found, "  cause: ")]
@@ -260,15 +260,15 @@ def _markdown_failure(report: RunReport) -> list[str]:
     parts: list[str] = []
     found = report.failure
     if found:
-        parts.append(f"**FAILED:** {_code(found.step or 'the build')}: {_md(found.message)}")
+        parts.append(f"**FAILED:** {code(found.step or 'the build')}: {plain(found.message)}")
         if found.tail:
-            parts.append(_fenced(found.tail))
-        parts += [_md(cause) for cause in _causes(found, "Cause: ")]
+            parts.append(fenced(found.tail))
+        parts += [plain(cause) for cause in _causes(found, "Cause: ")]
     for problem in report.problems:
-        hint = f"<br>{_md(problem.hint)}" if problem.hint else ""
-        parts.append(f"**Error:** {_md(problem.message)} {_code(problem.reference)}{hint}")
+        hint = f"<br>{plain(problem.hint)}" if problem.hint else ""
+        parts.append(f"**Error:** {plain(problem.message)} {code(problem.reference)}{hint}")
     if report.next_command and _ended_badly(report):
-        parts.append(f"**Next:** {_code(report.next_command)}")
+        parts.append(f"**Next:** {code(report.next_command)}")
     return parts
 
 
@@ -276,8 +276,8 @@ def _markdown_table(tiers: tuple[TierReport, ...]) -> str:
     lines = ["| Tier | Decision | Image | Digest | Size |", "| --- | --- | --- | --- | ---: |"]
     for tier in tiers:
         decision = f"{tier.decision} ({_remark(tier)})"
-        digest = _code(tier.digest) if tier.digest else "no image"
-        cells = (_md(tier.tier), decision, _code(tier.tag), digest, units.size(tier.size))
+        digest = code(tier.digest) if tier.digest else "no image"
+        cells = (plain(tier.tier), decision, code(tier.tag), digest, units.size(tier.size))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -285,31 +285,9 @@ def _markdown_table(tiers: tuple[TierReport, ...]) -> str:
 def _markdown_details(tier: TierReport) -> str:
     cells: dict[str, list[str]] = {}
     for name, value in _rows(tier):
-        cells.setdefault(name, []).append(_md(value[:_WIDEST_LINE]))
+        cells.setdefault(name, []).append(plain(value[:WIDEST_LINE]))
     rows = "\n".join(f"| {name} | {'<br>'.join(values)} |" for name, values in cells.items())
     return (
-        f"<details><summary>{_md(tier.tier)}: why, stages, layers</summary>\n\n"
+        f"<details><summary>{plain(tier.tier)}: why, stages, layers</summary>\n\n"
         f"| | |\n| --- | --- |\n{rows}\n\n</details>"
     )
-
-
-def _md(value: str) -> str:
-    """Plain text: nothing in it is markup, and it stays on one line."""
-    return re.sub(r"([\\`*_\[\]<>|#~&])", r"\\\1", " ".join(value.split()))
-
-
-def _code(value: str) -> str:
-    """A code span, also inside a table; its fence is longer than any run of backticks within."""
-    line = " ".join(value.split()).replace("|", "\\|")
-    fence = "`" * (_longest_run(line) + 1)
-    pad = " " if "`" in line else ""
-    return f"{fence}{pad}{line}{pad}{fence}"
-
-
-def _fenced(lines: tuple[str, ...]) -> str:
-    fence = "`" * max(3, max(map(_longest_run, lines)) + 1)
-    return "\n".join([f"{fence}text", *(line[:_WIDEST_LINE] for line in lines), fence])
-
-
-def _longest_run(line: str) -> int:
-    return max((len(run) for run in re.findall("`+", line)), default=0)

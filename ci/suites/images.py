@@ -69,5 +69,5 @@ def given(engine: Engine, reference: str, platform: str, screen: Screen) -> str:
         screen.say(f"image {reference}: pulling it")
         image = engine.pull(reference, platform)
     named = reference if "@" in reference else f"{reference}@{image.id}"
-    screen.say(f"image {named} (given by --image)")
+    screen.say(f"image {named} (given)")
     return named

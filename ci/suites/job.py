@@ -49,8 +49,8 @@ class Job:
         """Tier to the image it would run in, and whether that is there; nothing is written."""
         if self.request.runtime == "native" or not self.plan.tiers:
             return {}
-        if self.request.image:
-            return dict.fromkeys(self.plan.tiers, self.request.image)
+        if self._given():
+            return self._given()
         tiers = {each.name: each for each in self.work.plan(self.plan.tiers).tiers}
         return {name: f"{tiers[name].tag or 'unknown'} ({tiers[name].decision})" for name in self.plan.tiers}
 
@@ -128,9 +128,10 @@ class Job:
         work, secrets = self.work, {name: value for name in SECRETS if (value := self.settings.host(name))}
         if self.request.runtime == "native":
             return Here(self.settings, screen, work.clock, secrets, self.root), Images({})
-        if self.request.image:
-            one = images.given(work.engine, self.request.image, work.stack.platform, screen)
-            found = Images(dict.fromkeys(self.plan.tiers, one))
+        if given := self._given():
+            each = dict.fromkeys(given.values())
+            ready = {name: images.given(work.engine, name, work.stack.platform, screen) for name in each}
+            found = Images({tier: ready[name] for tier, name in given.items()})
         else:
             found = images.resolve(performance, self.plan.tiers, self.request.bundle)
         state, run, env = (
@@ -140,6 +141,12 @@ class Job:
         )
         who = (run, self.request.suite, work.clock, screen)
         return Docker(self.settings, work.engine, state, *who, env, secrets, self.root, until), found
+
+    def _given(self) -> dict[str, str]:
+        """Tier to the image somebody named for it; empty where the stack's own are run."""
+        if self.request.images:
+            return {tier: self.request.images[tier] for tier in self.plan.tiers}
+        return dict.fromkeys(self.plan.tiers, self.request.image) if self.request.image else {}
 
     def _durations(self) -> Mapping[str, Mapping[str, float]]:
         """Recorded seconds by step and test: every shard of a run plans from the same file, wherever it runs."""

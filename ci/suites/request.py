@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConfigError
@@ -14,7 +14,10 @@ from .plan import Wish
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The options of one call. ``shard`` is (number from 1, of how many); ``jobs`` 0 is auto."""
+    """The options of one call. ``shard`` is (number from 1, of how many); ``jobs`` 0 is auto.
+
+    ``images`` maps tiers to references by digest that are run whatever the trees say; no option sets it.
+    """
 
     suite: str
     wish: Wish
@@ -24,6 +27,7 @@ class Request:
     image: str = ""
     durations: str = ""
     bundle: Bundle = NO_BUNDLE
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(suite: str, values: Mapping[str, Any], runtime: str) -> Request:

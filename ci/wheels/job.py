@@ -50,7 +50,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for, checked; ``compile`` is None where objects are there already or none belong in the wheel."""
+    """What is asked for, checked; ``compile`` is None where objects are there already or none belong in the wheel.
+
+    ``bundle``: the wheel is to travel to other jobs in one.
+    """
 
     settings: Settings
     source: Source
@@ -59,6 +62,7 @@ class Request:
     history: History | None
     options: Options
     out: Path
+    bundle: bool = True
 
     @property
     def state(self) -> Path:
@@ -79,7 +83,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A wheel that passed its audit, and the bundle it travels in; both empty where the audit found something."""
+    """A wheel that passed its audit, and the bundle it travels in, where one was wanted.
+
+    Both empty where the audit found something.
+    """
 
     made: pack.Made
     wheel: Path | None
@@ -94,6 +101,7 @@ def read(settings: Settings, options: Options) -> Request:
     """Check everything that can be checked before a compile, all problems at once; takes well under a second."""
     root = Path(options.project or compiling.DEFAULT_PROJECT).absolute()
     source = Source.read(root)
+    options = replace(options, rocm=options.rocm or source.rocm)
     past = history(root)
     problems: list[Problem] = []
     request = Request(settings, source, None, None, past, options, Path(options.out or OUT).absolute())
@@ -101,7 +109,7 @@ def read(settings: Settings, options: Options) -> Request:
         _try(problems, step)
     compiles = not options.objects and any(path.endswith(".hip") for path in source.files())
     if not compiles and not options.rocm:
-        hint = "say which ROCm the wheel is for, for example --rocm 7.2"
+        hint = "say which ROCm the wheel is for: --rocm 7.2, or rocm under [tool.rocm-ci.wheel] of its pyproject.toml"
         problems.append(Problem("no-rocm", "nothing is compiled here that would tell the version of ROCm", hint))
     documents.refuse(problems)
     if compiles:
@@ -208,6 +216,8 @@ class _Job:
         target = self.request.out / wheel.name
         packed = self.request.out / f"{made.project}-{made.version}.tar"
         files.copy_whole(wheel, target)
+        if not self.request.bundle:
+            return Result(made, target, digest, size, None, "", found)
         bundle.make(packed, {f"wheels/{wheel.name}": target}, manifest)
         return Result(made, target, digest, size, packed, bundle.digest(packed), found)
 

@@ -21,6 +21,7 @@ _SCHEMA: Mapping[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "platform": {"type": "string", "pattern": "^[a-z0-9_]+$", "description": f"for example {PLATFORM}"},
+        "rocm": {"type": "string", "description": "the ROCm of a project that compiles nothing, for example 7.2"},
     },
 }
 _VERSION = re.compile(r"""(?m)^version\s*=\s*(?:"[^"\n]*"|'[^'\n]*')""")
@@ -29,7 +30,10 @@ _LEFT_OUT = {"build", "dist"}
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A project: ``release`` is the version it says, ``objects`` where code objects go, relative to ``root``."""
+    """A project: ``release`` is the version it says, ``objects`` where code objects go, relative to ``root``.
+
+    ``rocm`` is the version it says it is for; empty where the compiler tells.
+    """
 
     root: Path
     name: str
@@ -37,6 +41,7 @@ class Source:
     objects: str
     platform: str
     build_requires: tuple[str, ...]
+    rocm: str = ""
 
     @classmethod
     def read(cls, root: Path) -> Source:
@@ -62,6 +67,7 @@ class Source:
             ours.get("kernels", {}).get("objects", "build/objects"),
             ours.get("wheel", {}).get("platform", PLATFORM),
             tuple(document.get("build-system", {}).get("requires", ("setuptools",))),
+            ours.get("wheel", {}).get("rocm", ""),
         )
 
     def files(self) -> tuple[str, ...]:

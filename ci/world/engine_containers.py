@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -87,6 +87,20 @@ class Containers(ABC):
                 hint = "check that its devices and mounted folders exist on the engine's host, then inv doctor"
                 message = f"cannot start {spec.name} of {spec.image}"
                 raise InfraError("no-container", message, context=said, hint=hint) from None
+
+    def exported(self, image: str, name: str) -> Iterator[bytes]:
+        """All files of an image that is here, as a tar archive in pieces (see ``image_files``).
+
+        It takes a container ``name`` that never runs, so that an image without any program does as well; it is
+        for the caller to remove.
+        """
+        with self._talking() as client:
+            try:
+                client.api.create_container(image, command=["-"], name=name, use_config_proxy=False)
+            except self._errors().ImageNotFound:
+                hint = "build or pull it first; nothing is pulled here"
+                raise InfraError("no-image", f"{image} is not in the engine", hint=hint) from None
+            yield from client.api.export(name)
 
     def container(self, name: str) -> ContainerState | None:
         """The container called ``name``, or None where the engine surely has none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import InfraError
 from .git import head
@@ -60,3 +61,58 @@ def listed(folder: Path, start: Run = run) -> tuple[str, ...] | None:
     if not answer.ok:
         return None
     return tuple(sorted({path for path in answer.stdout.rstrip("\n").split("\0") if path and (folder / path).exists()}))
+
+
+class Commit(NamedTuple):
+    """A commit and the first line of what it says."""
+
+    commit: str
+    subject: str
+
+
+def commits_between(folder: Path, old: str, new: str, most: int = 200) -> tuple[Commit, ...] | None:
+    """The commits of ``new`` that ``old`` has not, newest first, at most ``most``; None where git cannot tell."""
+    import git
+
+    try:
+        with git.Repo(folder, search_parent_directories=True) as repository:
+            found = repository.iter_commits(f"{old}..{new}", max_count=most)
+            return tuple(Commit(each.hexsha, str(each.summary)) for each in found)
+    except (git.GitError, ValueError):
+        return None
+
+
+def known_tags(folder: Path, start: Run = run) -> frozenset[str]:
+    """Every tag of the repository around ``folder``, wherever it stands."""
+    return frozenset(_ask(folder, start, "tag", "--list").stdout.split())
+
+
+def beginnings(folder: Path, start: Run = run) -> frozenset[str]:
+    """The commits without parents that the head descends from: clones of one repository share them."""
+    return frozenset(_ask(folder, start, "rev-list", "--max-parents=0", "HEAD").stdout.split())
+
+
+def points_at(folder: Path, tag: str) -> str:
+    """The commit a tag stands at; empty where the clone does not have the tag."""
+    import git
+
+    try:
+        with git.Repo(folder, search_parent_directories=True) as repository:
+            return str(repository.tags[tag].commit.hexsha)
+    except (git.GitError, IndexError, ValueError):
+        return ""
+
+
+def descends(folder: Path, commit: str, ancestor: str, start: Run = run) -> bool | None:
+    """Whether ``commit`` came after ``ancestor``; None where git cannot tell.
+
+    It cannot where it lacks one of them, and a history that is cut short proves a yes but never a no.
+    """
+    argv = ("git", "--no-replace-objects", "-C", str(folder))
+    answer = start(Command((*argv, "merge-base", "--is-ancestor", ancestor, commit), brief=True))
+    if answer.ok:
+        return True
+    if answer.code != 1:
+        return None
+    shallow = start(Command((*argv, "rev-parse", "--is-shallow-repository"), brief=True))
+    return False if shallow.ok and shallow.stdout.strip() == "false" else None

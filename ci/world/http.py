@@ -14,9 +14,11 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
 from urllib.parse import urljoin, urlsplit
 
 from .clock import Clock, SystemClock
@@ -79,7 +81,12 @@ class Headers(Mapping[str, str]):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked; ``max_body`` limits the bytes of the answer."""
+    """What is asked; ``max_body`` limits the bytes of an answer that is held in memory.
+
+    ``file`` is sent as the body, piece by piece.  ``into`` is given the body of a 200 piece by
+    piece, once for each such answer, and is to read it to its end; the response then has none.
+    With either, ``timeout.total`` is the time that may pass without a byte.
+    """
 
     method: str
     url: str
@@ -87,6 +94,8 @@ class Request:
     body: bytes | None = field(default=None, repr=False)
     timeout: Timeouts = field(default_factory=Timeouts)
     max_body: int = MAX_BODY
+    file: Path | None = None
+    into: Callable[[Iterator[bytes]], None] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +123,53 @@ def send(request: Request) -> Response:
     reading of headers can be given a deadline from inside.
     """
     future: Future[Response] = Future()
-    threading.Thread(target=_work, args=(request, future), name="http", daemon=True).start()
-    try:
-        return future.result(timeout=request.timeout.total)
-    except TimeoutError:
-        if future.done():
-            raise
-        raise _late(request) from None
+    watch = _Watch(SystemClock(), request.timeout.total)
+    threading.Thread(target=_work, args=(request, future, watch), name="http", daemon=True).start()
+    while not future.done():
+        if watch.left <= 0:
+            raise _late(request)
+        wait((future,), timeout=watch.left)
+    return future.result()
+
+
+class _Watch:
+    """The time an exchange has; a piece of a stream that moved begins it anew."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._end = clock.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds that remain, never negative."""
+        return max(0.0, self._end - self._clock.monotonic())
+
+    def moved(self) -> None:
+        """A piece has moved."""
+        self._end = self._clock.monotonic() + self._seconds
+
+
+class _Sent:
+    """A file on its way out, in the shape that `requests` streams."""
+
+    def __init__(self, stream: BinaryIO, size: int, watch: _Watch) -> None:
+        self._stream = stream
+        self._size = size
+        self._watch = watch
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(lambda: self.read(65536), b"")
+
+    def read(self, size: int = -1) -> bytes:
+        """The next piece."""
+        if self._watch.left <= 0:
+            raise TimeoutError  # the caller has gone, and may be sending it anew
+        self._watch.moved()
+        return self._stream.read(size)
 
 
 def redirected(request: Request, location: str) -> Request:
@@ -141,17 +190,16 @@ def redirected(request: Request, location: str) -> Request:
     return replace(request, url=url, headers=headers)
 
 
-def _work(request: Request, future: Future[Response]) -> None:
+def _work(request: Request, future: Future[Response], watch: _Watch) -> None:
     try:
-        future.set_result(_follow(request, SystemClock()))
+        future.set_result(_follow(request, watch))
     except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread
         future.set_exception(error)
 
 
-def _follow(request: Request, clock: Clock) -> Response:
-    end = clock.monotonic() + request.timeout.total
+def _follow(request: Request, watch: _Watch) -> Response:
     for _ in range(MAX_REDIRECTS + 1):
-        response = _once(request, clock, end)
+        response = _once(request, watch)
         location = response.headers.get("location")
         if response.status not in REDIRECTS or location is None or request.method not in {"GET", "HEAD"}:
             return response
@@ -159,13 +207,14 @@ def _follow(request: Request, clock: Clock) -> Response:
     raise Unreachable("redirect", f"{address(request.url)}: more than {MAX_REDIRECTS} redirects")
 
 
-def _once(request: Request, clock: Clock, end: float) -> Response:
+def _once(request: Request, watch: _Watch) -> Response:
     import requests
     import urllib3
 
     try:
-        with _open(request) as answer:
-            body = _read(request, answer, clock, end)
+        with ExitStack() as closing:
+            answer = closing.enter_context(_open(request, _data(request, watch, closing)))
+            body = _read(request, answer, watch)
             return Response(answer.status_code, Headers(answer.headers), body)
     except (
         requests.RequestException,
@@ -176,15 +225,21 @@ def _once(request: Request, clock: Clock, end: float) -> Response:
         raise _explained(request, error) from error
 
 
-def _open(request: Request) -> requests.Response:
+def _data(request: Request, watch: _Watch, closing: ExitStack) -> bytes | _Sent | None:
+    """The body to send; a file without content is none, since of nothing a stream has no length."""
+    size = request.file.stat().st_size if request.file else 0
+    if request.file is None or not size:
+        return request.body
+    return _Sent(closing.enter_context(request.file.open("rb")), size, watch)
+
+
+def _open(request: Request, data: bytes | _Sent | None) -> requests.Response:
     import requests
 
     session = _session()
     # identity: what a digest and Content-Length are about is then what is on the wire.
     headers = {"Accept-Encoding": "identity", "User-Agent": "rocm-ci", **request.headers}
-    prepared = session.prepare_request(
-        requests.Request(request.method, request.url, headers=headers, data=request.body)
-    )
+    prepared = session.prepare_request(requests.Request(request.method, request.url, headers=headers, data=data))
     settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
     if urlsplit(request.url).hostname in LOOPBACK:
         settings["proxies"] = {}  # as every container tool does: a proxy cannot reach our loopback
@@ -210,26 +265,39 @@ def _as_given(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
     return prepared
 
 
-def _read(request: Request, answer: requests.Response, clock: Clock, end: float) -> bytes:
-    """The body; ``read1`` returns what is there, so that dripping bytes meet the deadline."""
+def _read(request: Request, answer: requests.Response, watch: _Watch) -> bytes:
+    """The body, held to its limit; one that is wanted elsewhere goes there and leaves none here."""
+    if request.into and answer.status_code == 200:
+        request.into(_pieces(request, answer, watch, watch.moved))
+        return b""
     chunks: list[bytes] = []
     size = 0
-    while chunk := answer.raw.read1(65536, decode_content=True):
+    for chunk in _pieces(request, answer, watch):
         chunks.append(chunk)
         size += len(chunk)
         if size > request.max_body:
             raise Unreachable("too-large", f"{address(request.url)} sends more than {request.max_body} bytes")
-        if clock.monotonic() > end:
+    return b"".join(chunks)
+
+
+def _pieces(
+    request: Request, answer: requests.Response, watch: _Watch, moved: Callable[[], None] = lambda: None
+) -> Iterator[bytes]:
+    """The body as it comes; ``read1`` returns what is there, so that dripping bytes meet the deadline."""
+    while chunk := answer.raw.read1(65536, decode_content=True):
+        if watch.left <= 0:
             raise _late(request)
+        moved()
+        yield chunk
     announced = answer.headers.get("content-length", "")
     received = answer.raw.tell()
     if request.method != "HEAD" and announced.isdigit() and received < int(announced):
         raise Unreachable("cut", f"{address(request.url)}: the body was cut off ({received} of {announced} bytes)")
-    return b"".join(chunks)
 
 
 def _late(request: Request) -> Unreachable:
-    return Unreachable("timeout", f"{address(request.url)}: no complete answer within {request.timeout.total:g} s")
+    what = "no byte more" if request.file or request.into else "no complete answer"
+    return Unreachable("timeout", f"{address(request.url)}: {what} within {request.timeout.total:g} s")
 
 
 def _explained(request: Request, error: BaseException) -> Unreachable:

@@ -222,6 +222,11 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+def process_space() -> str:
+    """Where a process number means the same process: this boot of this host, and its container."""
+    return f"{boot_id()} {Path('/proc/self/ns/pid').readlink()}"
+
+
 def _start_time(pid: int) -> int:
     """The start of process ``pid`` in clock ticks since boot; 0 when there is none, or it is a zombie."""
     try:

@@ -12,15 +12,18 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
-from urllib.parse import urlsplit
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeVar
 
 from ..errors import InfraError
 from .clock import Clock
 from .credentials import Credentials
-from .http import Response, Send, Unreachable
+from .http import Response, Send, Unreachable, address
 from .registry_auth import Again, Refused, error_codes, from_registry, is_html, json_object, problem_of
+from .registry_blobs import DIGEST_HEADER, Blobs, expect, location, pull_scope, push_scope
 from .registry_session import Budget, Call, RegistrySession
+from .registry_tags import page, tombstone
 
 T = TypeVar("T")
 MANIFEST_TYPES = (
@@ -32,7 +35,7 @@ MANIFEST_TYPES = (
 MAX_MANIFEST = 4 * 1024 * 1024  # what registries accept
 MAX_BLOB = 32 * 1024 * 1024  # configs and our own documents, never layers
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-DIGEST_HEADER = "docker-content-digest"
+PAGE = 1000
 ABSENT_CODES = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"})
 VAGUE_CODES = frozenset({"NOT_FOUND"})  # some registries say this, and so does every other service
 
@@ -110,6 +113,7 @@ class Registry:
             jitter=jitter,
         )
         self.host = self._session.host
+        self._blobs = Blobs(self._session)
         self._verified = False
 
     def ping(self) -> Permission:
@@ -132,7 +136,7 @@ class Registry:
 
     def blob(self, repository: str, digest: str) -> bytes | Absent | Unknown:
         """A small blob, checked against its digest; layers are too large for this."""
-        call = Call("GET", f"/v2/{repository}/blobs/{digest}", _pull(repository), max_body=MAX_BLOB)
+        call = Call("GET", f"/v2/{repository}/blobs/{digest}", pull_scope(repository), max_body=MAX_BLOB)
         return self._look_up(call, lambda answer: _read_blob(answer, digest))
 
     def put_manifest(self, repository: str, reference: str, body: bytes, media_type: str) -> Found:
@@ -144,14 +148,14 @@ class Registry:
         call = Call(
             "PUT",
             _manifest_path(repository, reference),
-            _push(repository),
+            push_scope(repository),
             {"Content-Type": media_type},
             body,
         )
         try:
-            self._session.ask(call, lambda answer: _expect(answer, 201), self._session.budget())
+            self._session.ask(call, lambda answer: expect(answer, 201), self._session.budget())
         except Refused as error:
-            raise self._failed(f"{repository}:{reference}", error) from error
+            raise self._failed("push", f"{repository}:{reference}", error) from error
         seen = self.head(repository, reference)
         if isinstance(seen, Found) and seen.digest == digest:
             return seen
@@ -160,32 +164,108 @@ class Registry:
     def put_blob(self, repository: str, body: bytes) -> str:
         """Store a small blob unless it is there; its digest.  Raises ``InfraError``."""
         digest = digest_of(body)
-        budget = self._session.budget()
-        path = f"/v2/{repository}/blobs/{digest}"
-        there = Call("HEAD", path, _push(repository))
-        try:
-            if self._session.ask(there, lambda answer: _holds(answer, digest, len(body)), budget):
-                return digest
-            start = Call("POST", f"/v2/{repository}/blobs/uploads/", _push(repository), body=b"")
-            # A failed PUT may have used up its upload: every attempt starts a new one.
-            self._session.ask(start, lambda answer: self._upload(repository, answer, body, budget), budget)
-            stored = self._session.ask(there, lambda answer: _holds(answer, digest, len(body)), budget)
-        except Refused as error:
-            raise self._failed(f"{repository}@{digest}", error) from error
-        if not stored:
-            raise self._unverified(f"{repository}@{digest}", digest, Absent())
+        self._store(repository, digest, len(body), body, self._session.budget())
         return digest
+
+    def has_blob(self, repository: str, digest: str, size: int) -> bool:
+        """Whether a blob is there, or has to be pushed.  Raises ``InfraError`` where the registry does not say."""
+        try:
+            return self._blobs.holds(repository, digest, size, self._session.budget())
+        except Refused as error:
+            raise self._failed("push", f"{repository}@{digest}", error) from error
+
+    def mount_blob(self, repository: str, digest: str, source: str) -> bool:
+        """Whether this registry takes a blob from another repository of its own; it need not."""
+        return self._blobs.mount(repository, digest, source, self._session.budget())
+
+    def save_blob(self, repository: str, digest: str, size: int, path: Path) -> None:
+        """Bring a blob of any size to ``path``, checked against its digest.  Raises ``InfraError``."""
+        try:
+            self._blobs.save(repository, digest, size, path, self._session.patience())
+        except Refused as error:
+            raise self._failed("pull", f"{repository}@{digest}", error) from error
+
+    def send_blob(self, repository: str, digest: str, path: Path) -> None:
+        """Store a blob of any size unless it is there.  Raises ``InfraError``."""
+        self._store(repository, digest, path.stat().st_size, path, self._session.patience())
+
+    def tags(self, repository: str) -> tuple[str, ...] | Absent | Unknown:
+        """All tags of a repository, sorted; never a part of them.  Absent is one that has none."""
+        url = self._session.resolve(f"/v2/{repository}/tags/list?n={PAGE}")
+        names: set[str] = set()
+        while url:
+            call = Call("GET", url, pull_scope(repository))
+            found = self._look_up(call, partial(page, url=url))
+            if isinstance(found, Unknown) or (isinstance(found, Absent) and not names):
+                return found
+            if isinstance(found, Absent) or (found.following and names.issuperset(found.names)):
+                return Unknown(f"GET {address(url)}: its list of tags does not come to an end")
+            names.update(found.names)
+            url = found.following
+        return tuple(sorted(names))
+
+    def delete(self, repository: str, digest: str) -> None:
+        """Remove a manifest with every tag that it has; one that is not there is removed.
+
+        Raises ``InfraError``, with the reference ``registry-delete-off`` where nothing can be deleted.
+        """
+        if not DIGEST.fullmatch(digest):
+            raise ValueError(f"{digest} is no digest")
+        call = Call("DELETE", _manifest_path(repository, digest), f"repository:{repository}:delete")
+        budget = self._session.budget()
+
+        def judge(answer: Response) -> None:
+            if expect(answer, 200, 202, 204, 404).status == 404:
+                self._absence(answer, budget)
+            elif is_html(answer.headers):
+                raise Refused(problem_of(answer), answer.status)
+
+        try:
+            self._session.ask(call, judge, budget)
+        except Refused as error:
+            if error.status == 405:
+                hint = "deletion is switched off in this registry; its operator sets storage.delete.enabled: true"
+                raise InfraError("registry-delete-off", f"{self.host}: {error.reason}", hint=hint) from error
+            raise self._failed("delete", f"{repository}@{digest}", error) from error
+
+    def drop(self, repository: str, tag: str, note: str) -> None:
+        """Remove one tag; the digest under it and all its other tags stay.
+
+        ``note`` is unique and says who drops the tag and when.  A registry deletes digests, not tags:
+        the tag is moved to a manifest of its own first.  Killed in between, a second drop finishes.
+        Raises ``InfraError``; before the tag is touched where the registry deletes nothing.
+        """
+        stone = tombstone(tag, note)
+        self.delete(repository, digest_of(stone))
+        seen = self.head(repository, tag)
+        if isinstance(seen, Found):
+            self.put_manifest(repository, tag, stone, MANIFEST_TYPES[0])
+            self.delete(repository, digest_of(stone))
+            seen = self.head(repository, tag)
+        if not isinstance(seen, Absent):
+            raise self._undropped(f"{repository}:{tag}", seen)
 
     def can_push(self, repository: str) -> Permission:
         """Whether we may push: begins an upload and takes it back, so nothing is stored."""
-        call = Call("POST", f"/v2/{repository}/blobs/uploads/", _push(repository), body=b"")
+        call = Call("POST", f"/v2/{repository}/blobs/uploads/", push_scope(repository), body=b"")
         try:
             budget = self._session.budget()
-            url = self._session.ask(call, lambda answer: self._session.resolve(_location(answer)), budget)
+            url = self._session.ask(call, lambda answer: self._session.resolve(location(answer)), budget)
         except Refused as error:
             return Denied(error.reason) if error.denied else Unknown(error.reason, error.status)
         self._cancel(repository, url, budget)
         return Granted()
+
+    def _store(self, repository: str, digest: str, size: int, body: bytes | Path, budget: Budget) -> None:
+        try:
+            if self._blobs.holds(repository, digest, size, budget):
+                return
+            self._blobs.put(repository, digest, body, budget)
+            stored = self._blobs.holds(repository, digest, size, budget)
+        except Refused as error:
+            raise self._failed("push", f"{repository}@{digest}", error) from error
+        if not stored:
+            raise self._unverified(f"{repository}@{digest}", digest, Absent())
 
     def _ping(self, budget: Budget) -> Permission:
         try:
@@ -201,7 +281,7 @@ class Registry:
         budget = self._session.budget()
 
         def judge(answer: Response) -> T | Absent:
-            if _expect(answer, 200, 404).status == 404:
+            if expect(answer, 200, 404).status == 404:
                 return self._absence(answer, budget)
             return read(answer)
 
@@ -224,27 +304,25 @@ class Registry:
             raise Refused(f"{problem_of(answer)}, and nothing proves it a registry: {pong.reason}", 404)
         return Absent()
 
-    def _upload(self, repository: str, started: Response, body: bytes, budget: Budget) -> None:
-        url = self._session.resolve(_location(started))
-        url += ("&" if urlsplit(url).query else "?") + f"digest={digest_of(body)}"
-        headers = {"Content-Type": "application/octet-stream"}
-        _expect(self._session.once(Call("PUT", url, _push(repository), headers, body), budget), 201)
-
     def _cancel(self, repository: str, url: str, budget: Budget) -> None:
         """Give the upload back; a registry that does not take it lets it expire."""
         try:
-            self._session.once(Call("DELETE", url, _push(repository)), budget)
+            self._session.once(Call("DELETE", url, push_scope(repository)), budget)
         except (Again, Refused, Unreachable):
             return
 
-    def _failed(self, what: str, error: Refused) -> InfraError:
-        reference = "registry-push-denied" if error.denied else "registry-push"
-        hint = (
-            f"log in with an account that may push: docker login {self.host}"
-            if error.denied
-            else "nothing is published under this name yet; the same command again continues"
-        )
-        return InfraError(reference, f"{self.host}/{what} was not pushed: {error.reason}", hint=hint)
+    def _failed(self, deed: Literal["push", "pull", "delete"], what: str, error: Refused) -> InfraError:
+        message = f"{self.host}/{what} was not {deed}{'d' if deed == 'delete' else 'ed'}: {error.reason}"
+        if error.denied:
+            hint = f"log in with an account that may {deed}: docker login {self.host}"
+            return InfraError(f"registry-{deed}-denied", message, hint=hint)
+        left = "nothing is published under this name yet; " if deed == "push" else ""
+        return InfraError(f"registry-{deed}", message, hint=f"{left}the same command again continues")
+
+    def _undropped(self, what: str, seen: Found | Unknown) -> InfraError:
+        why = seen.reason if isinstance(seen, Unknown) else f"it leads to {seen.digest}: somebody else writes it"
+        hint = "look at the tag, then run the same command again"
+        return InfraError("registry-drop", f"{self.host}/{what} was not dropped: {why}", hint=hint)
 
     def _unverified(self, what: str, digest: str, seen: Lookup) -> InfraError:
         shown = {Found: "another digest", Absent: "nothing", Unknown: "no usable answer"}[type(seen)]
@@ -259,47 +337,15 @@ class Registry:
 def _manifest_call(method: str, repository: str, reference: str) -> Call:
     headers = {"Accept": ", ".join(MANIFEST_TYPES)}
     path = _manifest_path(repository, reference)
-    return Call(method, path, _pull(repository), headers, max_body=MAX_MANIFEST)
+    return Call(method, path, pull_scope(repository), headers, max_body=MAX_MANIFEST)
 
 
 def _manifest_path(repository: str, reference: str) -> str:
     return f"/v2/{repository}/manifests/{reference}"
 
 
-def _pull(repository: str) -> str:
-    return f"repository:{repository}:pull"
-
-
-def _push(repository: str) -> str:
-    return f"repository:{repository}:pull,push"
-
-
-def _expect(answer: Response, *statuses: int) -> Response:
-    if answer.status not in statuses:
-        raise Refused(problem_of(answer), answer.status)
-    return answer
-
-
-def _location(answer: Response) -> str:
-    """Where an upload that was accepted goes on."""
-    location = _expect(answer, 202).headers.get("location")
-    if location is None:
-        raise Refused(f"status {answer.status} without a Location to upload to", answer.status)
-    return location
-
-
-def _holds(answer: Response, digest: str, size: int) -> bool:
-    """Whether a HEAD of a blob says that it is there; a store it redirects to knows only the size."""
-    if _expect(answer, 200, 404).status == 404:
-        return False
-    length = answer.headers.get("content-length")
-    if is_html(answer.headers) or answer.headers.get(DIGEST_HEADER, digest) != digest or length != str(size):
-        raise Refused(f"status 200, but not for the blob of {size} bytes that was asked for", 200)
-    return True
-
-
 def _ponged(answer: Response) -> None:
-    _expect(answer, 200)
+    expect(answer, 200)
     kind = answer.headers.get("content-type", "")
     if not from_registry(answer) and (is_html(answer.headers) or "json" not in kind):
         raise Refused(f"status 200, but {kind or 'untyped'} content: this is not a registry", 200)

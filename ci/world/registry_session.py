@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -23,7 +24,7 @@ API_HOSTS = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One question; ``path`` is relative to the registry or a whole URL it gave us."""
+    """One question; ``path`` is relative to the registry or a whole URL it gave us, the rest as in ``Request``."""
 
     method: str
     path: str
@@ -31,6 +32,8 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = field(default=None, repr=False)
     max_body: int = MAX_BODY
+    file: Path | None = None
+    into: Callable[[Iterator[bytes]], None] | None = field(default=None, repr=False)
 
 
 class Budget:
@@ -49,6 +52,22 @@ class Budget:
         """The limits of one request, so that a registry that hangs leaves time to ask again."""
         standard = Timeouts()
         return Timeouts(min(standard.connect, self.left), min(standard.read, self.left), min(standard.total, self.left))
+
+
+class Patience(Budget):
+    """The time that may pass without a byte of something large; how often it may, the attempts say."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    @property
+    def left(self) -> float:
+        """All of it, each time."""
+        return self._seconds
+
+    def timeouts(self) -> Timeouts:
+        """The limits of one request: nothing bounds the whole of it."""
+        return Timeouts(self._seconds, self._seconds, self._seconds)
 
 
 def base_url(registry: str) -> tuple[str, str]:
@@ -107,6 +126,10 @@ class RegistrySession:
         """The time of one operation, which starts now."""
         return Budget(self._clock, self._deadline)
 
+    def patience(self) -> Patience:
+        """What one transfer of something large has: a registry may check gigabytes before it answers."""
+        return Patience(4 * self._deadline)
+
     def ask(self, call: Call, judge: Callable[[Response], T], budget: Budget) -> T:
         """What ``judge`` makes of the first answer worth judging.
 
@@ -164,7 +187,8 @@ class RegistrySession:
         headers = dict(call.headers)
         if authorization is not None:
             headers["Authorization"] = authorization
-        request = Request(call.method, self.resolve(call.path), headers, call.body, max_body=call.max_body)
+        url = self.resolve(call.path)
+        request = Request(call.method, url, headers, call.body, max_body=call.max_body, file=call.file, into=call.into)
         return self._limited(request, budget)
 
     def _fetch(self, fetch: Fetch, budget: Budget) -> Response:

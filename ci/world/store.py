@@ -7,24 +7,24 @@ ourselves below ``.index/``.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 from ..errors import ConfigError
-from . import files
+from . import arrivals, files
+from .drafts import Drafts, fill, settle
+from .generations import Generations
 from .locks import exclusive
 
 PAGES = "simple"
 OURS = ".index"
 WHEEL = ".whl"
 METADATA = ".whl.metadata"
-GENERATIONS = ("pages-a", "pages-b")
 
 
 class Stored(NamedTuple):
@@ -83,26 +83,39 @@ class Store(Protocol):
     def take(self, source: Path, path: str) -> None:
         """Copy a file of this machine in, whole or not at all."""
 
+    def take_all(self, items: Sequence[tuple[Path, str]], say: Callable[[str], None]) -> None:
+        """Take many; ``say`` hears how far it is, an ``InfraError`` names the file that failed. What is there stays."""
+
     def create(self, path: str, data: bytes) -> bool:
-        """Write a small file that is not there yet; False when it is, whoever wrote it."""
+        """Write a small file that is not there yet; False when somebody else's is.
+
+        ``data`` must be bytes that no other run writes, its id among them: the answer to a write
+        can get lost, and then the very same bytes mean that it was us.
+        """
 
     def fetch(self, path: str) -> tuple[bytes, str] | None:
         """The bytes of a small file and the mark to ``swap`` it by, None when it is not there."""
 
     def swap(self, path: str, data: bytes, mark: str) -> bool:
-        """Replace a small file if it is still the one of ``mark``; False when somebody wrote it meanwhile."""
+        """Replace a small file if it is still the one of ``mark``; False when somebody wrote or removed it meanwhile.
+
+        For ``data`` the same holds as in ``create``.
+        """
 
     def copy(self, source: str, path: str) -> None:
         """Copy a file inside the place, whole or not at all."""
 
     def below(self, prefix: str) -> Iterator[Stored]:
-        """Every file whose path is below the folder ``prefix``; empty for all."""
+        """Every file whose path is below the folder ``prefix``, hidden ones left out; all for "". In no order."""
 
     def within(self, prefix: str) -> Store:
         """The place below the folder ``prefix``, there or not yet."""
 
     def remove(self, path: str) -> None:
         """Remove a file; no error where it is gone."""
+
+    def discard(self, prefix: str) -> None:
+        """Remove the folder ``prefix`` with everything below it; no error where it is gone."""
 
     def publish(self, pages: Mapping[str, bytes]) -> None:
         """Make ``pages``, by path below ``simple/``, all that is there."""
@@ -112,11 +125,7 @@ class Store(Protocol):
 
 
 class Folder:
-    """A folder of this machine, ready to stand behind any web server that follows symbolic links.
-
-    ``simple`` is a link to one of two generations below ``.index``: the other one is brought up to
-    date, page by page that differs, and takes its place in one rename.
-    """
+    """A folder of this machine, ready to stand behind any web server that follows symbolic links."""
 
     def __init__(self, root: Path, *, there: bool = True) -> None:
         if there and not root.is_dir():
@@ -126,6 +135,8 @@ class Folder:
             hint = "move it away: an index is a link there, so that a new one can take its place in one step"
             raise ConfigError("foreign-index", f"{pages} was not made by this tool", hint=hint)
         self._root = root
+        self._drafts = Drafts(root / OURS)
+        self._generations = Generations(pages, root / OURS)
 
     @property
     def name(self) -> str:
@@ -184,10 +195,12 @@ class Folder:
 
     def stored(self, path: str) -> Stored | None:
         """One file as a listing would show it, None when it is not there."""
-        try:
-            return _stored(path, (self._root / path).stat())
-        except FileNotFoundError:
-            return None
+        with files.disk_errors(f"cannot look at {self._root / path}"):
+            try:
+                status = (self._root / path).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return None if stat.S_ISDIR(status.st_mode) else _stored(path, status)
 
     @contextmanager
     def opened(self, path: str) -> Iterator[IO[bytes]]:
@@ -203,46 +216,48 @@ class Folder:
         with files.disk_errors(f"cannot read {self._root / path}"):
             try:
                 return (self._root / path).read_bytes()
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
 
     def write(self, path: str, data: bytes) -> None:
         """Write a small file, whole or not at all, for everybody to read."""
-        target = self._root / path
-        with files.disk_errors(f"cannot write {target}"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            new = self._new()
-            _fill(str(new), data)
-            new.replace(target)
+        with self._written(path) as (draft, target):
+            fill(str(draft), data)
+            settle(draft)
+            draft.replace(target)
 
     def take(self, source: Path, path: str) -> None:
         """Copy a file of this machine in, whole or not at all."""
-        target = self._root / path
-        if target.exists() and target.samefile(source):
-            return
-        with files.disk_errors(f"cannot copy {source} to {target}"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            new = self._new()
-            try:
-                shutil.copyfile(source, new)
-                new.replace(target)
-            finally:
-                new.unlink(missing_ok=True)
+        with self._written(path) as (draft, target):
+            if target.exists() and target.samefile(source):
+                return
+            shutil.copyfile(source, draft)
+            settle(draft)
+            draft.replace(target)
+
+    def take_all(self, items: Sequence[tuple[Path, str]], say: Callable[[str], None]) -> None:
+        """Copy files of this machine in, one after the other: a disk is no faster with several."""
+        arrivals.one_by_one(self.take, items, say)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a small file that is not there yet; False when it is, whoever wrote it."""
+        """Write a small file that is not there yet; False when somebody else's is."""
+        with self._written(path) as (draft, target):
+            fill(str(draft), data)
+            settle(draft)
+            try:
+                target.hardlink_to(draft)  # fails where the name is taken, unlike a rename
+            except FileExistsError:
+                return target.read_bytes() == data
+        return True
+
+    @contextmanager
+    def _written(self, path: str) -> Iterator[tuple[Path, Path]]:
+        """Names for a draft of ``path`` and for the file itself, whose folder is there."""
         target = self._root / path
         with files.disk_errors(f"cannot write {target}"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            new = self._new()
-            try:
-                _fill(str(new), data)
-                target.hardlink_to(new)  # fails where the name is taken, unlike a rename
-            except FileExistsError:
-                return False
-            finally:
-                new.unlink(missing_ok=True)
-        return True
+            with self._drafts.new() as draft:
+                yield draft, target
 
     def fetch(self, path: str) -> tuple[bytes, str] | None:
         """The bytes of a small file and their digest, None when it is not there."""
@@ -254,7 +269,7 @@ class Folder:
         with exclusive(self._root / OURS, "swap", lambda _text: None):
             found = self.fetch(path)
             if found is None or found[1] != mark:
-                return False
+                return found is not None and found[0] == data
             self.write(path, data)
         return True
 
@@ -263,15 +278,24 @@ class Folder:
         self.take(self._root / source, path)
 
     def below(self, prefix: str) -> Iterator[Stored]:
-        """Every file whose path is below the folder ``prefix``, hidden ones left out; empty for all."""
-        top = self._root / prefix
-        with files.disk_errors(f"cannot list {top}"):
-            for folder, names, leaves in os.walk(top):
-                names[:] = sorted(name for name in names if not name.startswith("."))
-                for leaf in sorted(leaves):
-                    found = self.stored((Path(folder) / leaf).relative_to(self._root).as_posix())
-                    if found:
-                        yield found
+        """Every file whose path is below the folder ``prefix``, pages too, hidden ones left out; all for ""."""
+        pending = [prefix.strip("/")]
+        while pending:
+            folder = pending.pop()
+            for entry in self._children(folder):
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=entry.name == PAGES):
+                    pending.append(path)
+                elif found := self.stored(path):
+                    yield found
+
+    def _children(self, folder: str) -> list[os.DirEntry[str]]:
+        with files.disk_errors(f"cannot list {self._root / folder}"):
+            try:
+                with os.scandir(self._root / folder) as entries:
+                    return [entry for entry in entries if not entry.name.startswith(".")]
+            except (FileNotFoundError, NotADirectoryError):
+                return []
 
     def within(self, prefix: str) -> Folder:
         """The place below the folder ``prefix``, there or not yet."""
@@ -279,118 +303,26 @@ class Folder:
 
     def remove(self, path: str) -> None:
         """Remove a file; no error where it is gone."""
-        with files.disk_errors(f"cannot remove {self._root / path}"):
+        with files.disk_errors(f"cannot remove {self._root / path}"), suppress(NotADirectoryError):
             (self._root / path).unlink(missing_ok=True)
 
+    def discard(self, prefix: str) -> None:
+        """Take a folder away in one rename, then remove it; what a kill leaves is swept as a draft is."""
+        with files.disk_errors(f"cannot remove {self._root / prefix}"), self._drafts.new() as away:
+            with suppress(FileNotFoundError):
+                (self._root / prefix).rename(away)
+            files.remove(away)
+
     def publish(self, pages: Mapping[str, bytes]) -> None:
-        """Bring the generation that is not served up to date, then let it take the other's place in one rename."""
-        digests = {path: hashlib.sha256(data).hexdigest() for path, data in pages.items()}
-        current = self._current()
-        self._sweep()
-        if current and self._holds(current) == digests:
-            return
-        name = next(each for each in GENERATIONS if each != current)
-        ours = self._root / OURS
-        with files.disk_errors(f"cannot write the pages below {ours}"):
-            held = self._holds(name)
-            self._forget(name)
-            if held is None:
-                files.remove(ours / name)
-            else:
-                _prune(ours / name, held.keys() - pages.keys())
-            held = held or {}
-            _fill_all(ours / name, {path: data for path, data in pages.items() if held.get(path) != digests[path]})
-            self.write(f"{OURS}/{name}.json", json.dumps(digests).encode())
-            self._switch(name)
+        """Make ``pages``, by path below ``simple/``, all that is there, in one rename."""
+        self._generations.publish(pages)
 
     def update(self, pages: Mapping[str, bytes]) -> None:
         """Replace or add these pages, in this order, each whole or not at all."""
-        current = self._current()
-        self._forget(current)
-        for path, data in pages.items():
-            self.write(f"{OURS}/{current}/{path}", data)
-
-    def _current(self) -> str:
-        """The name of the generation that is served; empty before the first."""
-        try:
-            return (self._root / PAGES).readlink().name
-        except FileNotFoundError:
-            return ""
-
-    def _switch(self, name: str) -> None:
-        link = self._new()
-        link.symlink_to(f"{OURS}/{name}")
-        link.replace(self._root / PAGES)
-
-    def _holds(self, name: str) -> dict[str, str] | None:
-        """The digests of a generation's pages.
-
-        None when a run stopped while it wrote there, or a page changed after the list was written.
-        """
-        path = self._root / OURS / f"{name}.json"
-        document = files.read_json(path)
-        if not isinstance(document, dict):
-            return None
-        written = path.stat().st_ctime_ns
-        base = f"{self._root}/{OURS}/{name}/"
-        return document if all(_changed(base + page) <= written for page in document) else None
-
-    def _forget(self, name: str) -> None:
-        """From here on nobody vouches for what a generation holds."""
-        (self._root / OURS / f"{name}.json").unlink(missing_ok=True)
-
-    def _new(self) -> Path:
-        """A name beside nothing that is served, for a file that is not whole yet."""
-        ours = self._root / OURS
-        ours.mkdir(parents=True, exist_ok=True)
-        return ours / f"new-{os.urandom(8).hex()}"
-
-    def _sweep(self) -> None:
-        """Remove what killed runs left."""
-        for left in (self._root / OURS).glob("new-*"):
-            files.remove(left)
-
-
-def _changed(path: str) -> float:
-    """When a file's bytes or name last changed, in nanoseconds; never for one that is gone."""
-    try:
-        return os.stat(path).st_ctime_ns  # noqa: PTH116 - tens of thousands
-    except OSError:
-        return float("inf")
+        self._generations.update(pages)
 
 
 def _stored(path: str, status: os.stat_result) -> Stored:
     """The mark holds the change time, which no copy or ``touch`` can set back."""
     mark = f"{status.st_size}.{status.st_ino}.{status.st_mtime_ns}.{status.st_ctime_ns}"
     return Stored(path, status.st_size, mark)
-
-
-def _prune(folder: Path, paths: Iterable[str]) -> None:
-    """Remove pages that are no longer wanted, and the folders they leave empty."""
-    for path in paths:
-        (folder / path).unlink(missing_ok=True)
-        with suppress(OSError):
-            (folder / path).parent.rmdir()
-
-
-def _fill_all(folder: Path, pages: Mapping[str, bytes]) -> None:
-    """Write files below a folder nobody reads yet; plain calls, since there may be tens of thousands."""
-    base = f"{folder}/"
-    os.makedirs(base, exist_ok=True)  # noqa: PTH103
-    made = {""}
-    for path, data in pages.items():
-        parent = path.rpartition("/")[0]
-        if parent not in made:
-            os.makedirs(base + parent, exist_ok=True)  # noqa: PTH103
-            made.add(parent)
-        _fill(base + path, data)
-
-
-def _fill(path: str, data: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(handle, view) :]
-    finally:
-        os.close(handle)

@@ -187,7 +187,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     config = tmp_path / "registry.yml"
     config.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}}}\n"
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}, delete: {{enabled: true}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\nlog: {{level: error}}\n"
     )
     with subprocess.Popen(

@@ -1,0 +1,155 @@
+"""``release-nightly`` from a workspace to a channel that stands at its commit: make, stage, prove, switch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ..build.inputs import RECIPE
+from ..build.perform import Performance
+from ..build.workspace import Workspace
+from ..errors import ContractError
+from ..wheels.install import Line, lines
+from ..world import files
+from ..world.history import commits_between
+from ..world.process import Run, run
+from . import changes, index, journal, pointers, preflight, survey
+from .changes import Changes
+from .channel import Channels
+from .decide import Part
+from .journal import Move
+from .make import make
+from .manifest import Release
+from .order import ancestry
+from .places import Places
+from .prove import prove
+from .stage import stage
+from .switch import Switched, switch
+from .told import told
+
+
+class Ground(NamedTuple):
+    """What a release works with."""
+
+    work: Workspace
+    channels: Channels
+    places: Places
+
+    @property
+    def folder(self) -> Path:
+        """The working tree whose commit is released: the first source's, else the recipe's."""
+        return self.work.trees[next(iter(self.work.stack.sources), RECIPE)].root
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a release would do: the way to every part, the suites to run, every pointer's old and new value.
+
+    A new value is None where it is not known before it is made; ``there`` says that the release is staged already.
+    """
+
+    channel: str
+    commit: str
+    there: bool
+    parts: tuple[Part, ...]
+    suites: Mapping[str, int]
+    moves: tuple[Move, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A release that stands; ``images`` are references by digest, ``ways`` how to install its wheels."""
+
+    release: Release
+    switched: Switched
+    changes: Changes
+    images: Mapping[str, str]
+    ways: tuple[Line, ...]
+
+
+def outlook(ground: Ground) -> Outlook:
+    """What ``perform`` would do; nothing is written, and nobody's right to write is asked for."""
+    places, channel = ground.places, ground.places.channel
+    ready = preflight.check(ground.work, places, ground.channels, writes=False)
+    release = places.release(ready.commit)
+    if release is not None:
+        aim: Mapping[str, str | None] = pointers.wanted(places, release, listed(places, release))
+        return Outlook(channel.name, ready.commit, True, (), {}, moves(places, aim, ready.commit))
+    parts = survey.outlook(ground.work, places, ground.channels, ready)
+    images = {pointers.image_pointer(places, part.name): part.digest or None for part in parts if part.kind == "image"}
+    index_of = {pointers.index_pointer(places): None} if ground.channels.wheels else {}
+    return Outlook(
+        channel.name, ready.commit, False, parts, channel.suites, moves(places, {**images, **index_of}, ready.commit)
+    )
+
+
+def perform(ground: Ground, performance: Performance, start: Run = run) -> Result:
+    """Release the commit of the tree, or find that the channel stands there already."""
+    work, places, compare = ground.work, ground.places, ancestry(ground.folder)
+    date = f"{places.clock.now():%Y-%m-%d}"
+    ready = preflight.check(work, places, ground.channels)
+    with told(places, ready.commit):
+        release = places.release(ready.commit)
+        if release is None:
+            release = stage(places, make(performance, places, ground.channels, date, ready))
+        else:
+            same_inputs(release, work)
+        current = places.standing()
+        if current is None or current[0].commit != release.commit:
+            with scratch(performance) as folder:
+                prove(places, release, folder, start, work.settings)
+        done = switch(places, release, performance.ledger.folder.name, journal.RELEASE, compare)
+    return result(places, release, done, ground.folder)
+
+
+def result(places: Places, release: Release, done: Switched, folder: Path) -> Result:
+    """What there is to say of a release that stands; ``folder`` is a clone to list commits from."""
+    before = places.release(done.standing.before) if done.standing.before else None
+    found = changes.between(before, release, lambda old, new: commits_between(folder, old, new))
+    images = {
+        places.reference(places.channel.staying(row.name, release.commit, release.public_version)): row.digest
+        for row in release.images
+    }
+    return Result(release, done, found, images, tuple(lines(index.entries(release), places.url)))
+
+
+@contextmanager
+def scratch(performance: Performance) -> Iterator[Path]:
+    """A folder of this run that the ledger knows."""
+    folder = performance.ledger.folder / "release"
+    thing = performance.ledger.will_make("folder", str(folder))
+    try:
+        with files.disk_errors(f"cannot make {folder}"):
+            folder.mkdir()
+        yield folder
+    finally:
+        performance.ledger.clear(thing, lambda: files.remove(folder), performance.screen.warn)
+
+
+def same_inputs(release: Release, work: Workspace) -> None:
+    """A commit is released once: asked for with other arguments it would be another release of the same name."""
+    args = {arg.name: arg.value for arg in work.args.values}
+    differing = sorted(name for name in args.keys() | release.args.keys() if args.get(name) != release.args.get(name))
+    if differing:
+        rows = "\n".join(f"{name}: released {release.args.get(name)}, now {args.get(name)}" for name in differing)
+        message = f"{release.commit[:12]} is released already, with other arguments: {', '.join(differing)}"
+        hint = "leave the arguments as they were, or release another commit"
+        raise ContractError("other-release", message, hint=hint, context=rows)
+
+
+def listed(places: Places, release: Release) -> tuple[Release, ...]:
+    """What the index of the channel lists once it stands at ``release``."""
+    current = places.standing()
+    if places.channel.index != "every" or current is None:
+        return (release,)
+    others = [commit for commit in current[0].listed if commit != release.commit]
+    return (*map(places.released, others), release)
+
+
+def moves(places: Places, aim: Mapping[str, str | None], commit: str) -> tuple[Move, ...]:
+    """Every pointer of ``aim`` with what it shows now and what it would."""
+    now = pointers.seen(places, tuple(aim))
+    return tuple(Move(name, now[name], new, commit) for name, new in aim.items())

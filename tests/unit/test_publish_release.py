@@ -1,0 +1,56 @@
+"""A commit is released once: with other arguments it would be another release of the same name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ci.errors import ContractError
+from ci.publish import release as releasing
+from ci.publish.journal import Move
+from ci.publish.switch import switch
+from ci.recipe.values import ArgValue
+from tests.publishing import World, by_letter, run_id
+
+
+def work(**args: str) -> Any:
+    return SimpleNamespace(args=SimpleNamespace(values=tuple(ArgValue(name, args[name], "flag") for name in args)))
+
+
+def test_the_same_arguments_are_the_same_release(tmp_path: Path) -> None:
+    made = replace(World(tmp_path).staged("a"), args={"PYTORCH_ROCM_ARCH": "gfx942"})
+    releasing.same_inputs(made, work(PYTORCH_ROCM_ARCH="gfx942"))
+
+
+@pytest.mark.parametrize("args", [{}, {"PYTORCH_ROCM_ARCH": "gfx950"}, {"PYTORCH_ROCM_ARCH": "gfx942", "MORE": "1"}])
+def test_other_arguments_are_refused_and_told(tmp_path: Path, args: dict[str, str]) -> None:
+    made = replace(World(tmp_path).staged("a"), args={"PYTORCH_ROCM_ARCH": "gfx942"})
+    with pytest.raises(ContractError, match="with other arguments") as caught:
+        releasing.same_inputs(made, work(**args))
+    assert "released" in caught.value.problems[0].context
+
+
+@pytest.mark.parametrize("listing", ["current", "every"])
+def test_what_an_index_would_list(tmp_path: Path, listing: str) -> None:
+    world = World(tmp_path, listing=listing)
+    first, second = world.staged("a"), world.staged("b")
+    switch(world.places(), first, run_id(1), "release", by_letter)
+    found = releasing.listed(world.places(), second)
+    assert found == ((first, second) if listing == "every" else (second,))
+    switch(world.places(), second, run_id(2), "release", by_letter)
+    assert releasing.listed(world.places(), second) == found
+
+
+def test_pointers_are_told_with_what_they_show(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    made = world.staged("a")
+    places = world.places()
+    pointer = f"image:{places.reference('nightly')}"
+    assert releasing.moves(places, {pointer: None}, made.commit) == (Move(pointer, None, None, made.commit),)
+    switch(places, made, run_id(1), "release", by_letter)
+    (shown,) = releasing.moves(world.places(), {pointer: "sha256:x"}, made.commit)
+    assert (shown.old, shown.new) == (made.images[0].digest, "sha256:x")
