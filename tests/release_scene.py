@@ -31,6 +31,7 @@ class Scene:
     before: Kept
     staged: Kept
     requests: list[str]
+    staged_end: dict[str, Any]
     end: dict[str, Any]
 
     @property
@@ -69,6 +70,12 @@ class Scene:
         """What was stored more than once."""
         return [name for name, count in self.stand.uploads().items() if count > 1]
 
+    def stage(self) -> None:
+        """Run it until it would read back what it staged, which is all that an undisturbed one stages."""
+        self.stand.around()
+        self.kill(r"store HEAD nightly/COMMIT/SHA/[^ ]*\.whl$", before=BEFORE)
+        assert self.world.outcome() == self.staged_end
+
     def stands_at(self, commit: str) -> None:
         """Whatever the pointers show."""
         stands = self.world.standing
@@ -90,16 +97,16 @@ def scene(folder: Path, root: str, projects: Sequence[str]) -> Iterator[Scene]:
         before = stand.world.keep(folder / "before")
         second = stand.change(1)
         asked: list[str] = []
-        staged: list[Kept] = []
+        staged: list[tuple[Kept, dict[str, Any]]] = []
 
         def around(request: Asked, perform: Callable[[], Reply]) -> Reply:
             asked.append(stand.label(request))
             if re.search(LEASE, asked[-1]) and not staged:
-                staged.append(stand.world.keep(folder / "staged"))
+                staged.append((stand.world.keep(folder / "staged"), stand.world.outcome()))
             return perform()
 
         stand.around(around)
         stand.run()
         stand.around()
         stand.world.whole(second)
-        yield Scene(stand, first, second, before, staged[0], asked, stand.world.outcome())
+        yield Scene(stand, first, second, before, staged[0][0], asked, staged[0][1], stand.world.outcome())

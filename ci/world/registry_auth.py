@@ -155,6 +155,13 @@ class Login:
         self._clock = clock
         self._basic: str | None = None
         self._tokens: dict[str, tuple[str, float]] = {}
+        self._sent: set[str] = set()
+
+    def masked(self, text: str) -> str:
+        """``text`` without what we logged in with: a server may repeat what it was sent."""
+        for secret in sorted(self._sent, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
 
     def authorization(self, scope: str) -> str | None:
         """The header to send with a request for ``scope``, if we have one that is still good."""
@@ -167,6 +174,7 @@ class Login:
         bearer = offers.get("bearer")
         if bearer is not None and bearer.params.get("realm"):
             self._tokens[scope] = self._token(bearer, scope, fetch)
+            self._sent.add(self._tokens[scope][0])
         elif "basic" in offers:
             self._basic = self._basic_header(response)
         else:
@@ -187,7 +195,12 @@ class Login:
         user = self._credentials(self._host)
         if user is None or not user.password:
             raise self.refusal(response)
-        return _basic(user)
+        return self._basic_of(user)
+
+    def _basic_of(self, user: Credentials) -> str:
+        found = base64.b64encode(f"{user.username}:{user.password}".encode()).decode()
+        self._sent |= {found, user.password} - {""}
+        return f"Basic {found}"
 
     def _token(self, challenge: Challenge, scope: str, fetch: Callable[[Fetch], Response]) -> tuple[str, float]:
         realm = challenge.params["realm"]
@@ -214,6 +227,7 @@ class Login:
         query = {name: value for name, value in query.items() if value}
         user = self._credentials(self._host)
         if user is not None and user.identity_token:
+            self._sent.add(user.identity_token)
             form = {
                 **query,
                 "grant_type": "refresh_token",
@@ -224,11 +238,7 @@ class Login:
             return Fetch("POST", realm, headers, urlencode(form).encode())
         joint = "&" if urlsplit(realm).query else "?"
         url = f"{realm}{joint}{urlencode(query)}" if query else realm
-        return Fetch("GET", url, {"Authorization": _basic(user)} if user else {})
-
-
-def _basic(user: Credentials) -> str:
-    return "Basic " + base64.b64encode(f"{user.username}:{user.password}".encode()).decode()
+        return Fetch("GET", url, {"Authorization": self._basic_of(user)} if user else {})
 
 
 def _lifetime(seconds: object) -> float:

@@ -212,6 +212,7 @@ def test_the_life_of_a_channel(life: Life) -> None:
     a_plan_writes_nothing(life)
     made = the_first_nightly(life)
     once_more_is_nothing(life)
+    into_a_plain_folder(life, made)
     second = a_second_one_after_a_change(life, made)
     back_again(life, made)
     third = a_release_from_its_tag(life, second)
@@ -254,6 +255,17 @@ def once_more_is_nothing(life: Life) -> None:
     assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} <= {
         "nightly/lease.json"
     }
+
+
+def into_a_plain_folder(life: Life, made: Mapping[str, Any]) -> None:
+    """The same commit in another channel, whose wheels lie in a folder."""
+    store = life.folder / "store"
+    store.mkdir()
+    dev = life.release("release-nightly", "--channel", "dev", store=str(store)).json
+    assert (dev["outcome"], dev["commit"], dev["version"]) == ("ok", made["commit"], made["version"])
+    assert life.digest("dev") == life.digest("nightly")
+    index = (store / "dev").as_uri() + "/simple/"
+    assert installed(life.folder / "venv-folder", index, f"rocm-probe=={dev['version']}", uv=False) == dev["version"]
 
 
 def a_second_one_after_a_change(life: Life, made: Mapping[str, Any]) -> str:
@@ -309,15 +321,6 @@ def what_is_old_goes(life: Life, second: str, third: str) -> None:
     docker("pull", f"{life.registry}/{REPOSITORY}@{left['v0.1.0']}")
     let_everybody_read(life.bucket, life.endpoint)
     assert life.release("release-status").json["outcome"] == "ok"
-
-
-def test_a_nightly_into_a_plain_folder(release: Callable[..., Ran], clone: Clone, tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    store.mkdir()
-    made = release("release-nightly", "--channel", "dev", store=str(store)).json
-    assert (made["outcome"], made["commit"]) == ("ok", clone.head)
-    index = (store / "dev").as_uri() + "/simple/"
-    assert installed(tmp_path / "venv", index, f"rocm-probe=={made['version']}", uv=False) == made["version"]
 
 
 def made_digest(document: Mapping[str, Any], image: str) -> str:

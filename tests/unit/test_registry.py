@@ -15,6 +15,7 @@ from ci.world.registry_auth import challenges
 from ci.world.registry_session import base_url
 from tests.unit.registry_cases import CASES
 from tests.unit.registry_replies import (
+    API,
     BARE_404,
     BASIC,
     GOOD,
@@ -25,6 +26,7 @@ from tests.unit.registry_replies import (
     Case,
     Reply,
     by_digest,
+    errors,
     head,
     on_head,
     outcome,
@@ -156,6 +158,28 @@ def test_a_wrong_password_is_not_sent_twice_for_one_question() -> None:
     head(registry)
     head(registry)
     assert len(send.requests) == 3
+
+
+@pytest.mark.parametrize("way", ["basic", "bearer"])
+def test_a_registry_that_repeats_what_it_was_sent_does_not_give_it_away(way: str) -> None:
+    """The reason ends in logs: neither password nor token is in it."""
+    offer = 'Basic realm="x"' if way == "basic" else f'Bearer realm="{URL}/token"'
+    granted = b'{"token": "secret-token"}'
+
+    def send(request: Request) -> Response:
+        said = request.headers.get("Authorization", "")
+        if "/token" in request.url:
+            return Response(200, Headers(), granted)
+        if not said:
+            return Response(401, Headers({"WWW-Authenticate": offer}))
+        return Response(403, Headers(API), errors("DENIED", f"you sent {said} of ada, correct horse"))
+
+    registry = Registry("localhost:5000", send=send, clock=FakeClock(), credentials=lambda _: USER)
+    found = registry.manifest(REPO, "tag")
+    assert isinstance(found, Unknown)
+    assert "you sent" in found.reason
+    for secret in ("correct horse", "secret-token", base64.b64encode(b"ada:correct horse").decode()):
+        assert secret not in found.reason
 
 
 def test_a_registry_proves_itself_once() -> None:
