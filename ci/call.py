@@ -65,7 +65,11 @@ class Call:
 
     def text(self, name: str) -> str:
         """The value of a value option or of the positional; empty when not given."""
-        return str(self.values.get(name) or "")
+        value = self.values.get(name)
+        if value is not None and not str(value).strip():
+            hint = "give it a value or leave it out; an unset variable of a shell gives none"
+            raise ConfigError("empty-value", f"{name} was given and is empty", hint=hint)
+        return str(value or "")
 
     def on(self, name: str) -> bool:
         """Whether a flag was given."""

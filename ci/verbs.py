@@ -342,6 +342,7 @@ def promote(call: Call) -> Answer:
 def rollback(call: Call) -> Answer:
     """Move a channel's pointers, images and wheels together, back to an earlier release."""
     from .publish import rollback as going_back
+    from .publish.prove import read_back
     from .report import releases
 
     if not call.text("to"):
@@ -349,6 +350,7 @@ def rollback(call: Call) -> Answer:
     places = _ground(call).places
     if call.on("plan"):
         return releases.switched(call.verb.name, places, going_back.outlook(places, call.text("to")), plan=True)
+    read_back(places, places.released(going_back.resolve(places, call.text("to"))))
     run = _begin(call, _state(call)).folder.name
     return releases.switched(call.verb.name, places, going_back.rollback(places, call.text("to"), run), plan=False)
 
@@ -467,7 +469,7 @@ VERBS: tuple[Verb, ...] = (
     _verb(hip_compile, *KERNELS),
     _verb(wheel, *WHEELS),
     _verb(test, *TESTS, *LOOKS, argument="suite", argument_help="suite to run, for example rocm-distributed-tests"),
-    _verb(release_nightly, CHANNEL, STORE, ON_UNKNOWN, PLAN, *LOOKS),
+    _verb(release_nightly, CHANNEL, STORE, PLAN, *LOOKS),
     _verb(
         promote,
         TO_CHANNEL,

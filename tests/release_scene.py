@@ -18,6 +18,9 @@ from tests.unit.registry_replies import Reply
 
 LEASE = r"store PUT nightly/lease\.json"
 RIGHTS = r"registry (POST|DELETE) blobs/uploads/"
+SAYS_HALF = re.compile(r"may be half-moved|of its pointers do not follow it")
+"""The words for a channel that could neither be moved nor be put back."""
+
 AFTER, BEFORE = False, True
 
 
@@ -89,7 +92,7 @@ def alone(ended: Ended) -> None:
 
 
 @contextmanager
-def scene(folder: Path, root: str, projects: Sequence[str]) -> Iterator[Scene]:
+def undisturbed(folder: Path, root: str, projects: Sequence[str]) -> Iterator[Scene]:
     """A stand after an undisturbed second release, and the worlds on the way there."""
     with standing(folder, root, projects) as stand:
         first = stand.head

@@ -122,9 +122,9 @@ def _channel(name: str, data: Mapping[str, Any], stack: Stack) -> Channel:
 def _problems(document: documents.Document, stack: Stack) -> Iterator[Problem]:
     """What the schema cannot see: tiers that are not there, words that two channels share."""
     data = document.value
-    if not data.get("images") and not data.get("wheels"):
-        hint = "list `images:`, `wheels:` or both"
-        yield Problem("nothing-to-release", "no image and no wheel is released", hint, place=document.place())
+    if not data.get("wheels"):
+        hint = "list under `wheels:` where they come from; the version of a release is that of a wheel"
+        yield Problem("no-wheels", "no wheel is released", hint, place=document.place())
     for name, tier in data.get("images", {}).items():
         yield from _tier(document, stack, tier, ("images", name))
     for number, each in enumerate(data.get("wheels", ())):

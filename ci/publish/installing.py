@@ -24,6 +24,7 @@ from .places import Places
 from .readback import Inside
 
 _ELSEWHERE = re.compile(r"[^/]+\.data/(purelib|platlib)/")
+_NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 _MINUTES = 60.0
 
 
@@ -89,7 +90,7 @@ class _Trial:
         """What is wrong with the environment after every printed line was run in it."""
         made = self._start(*self.installer.environment(base, self.room / "environment"))
         if not made.ok:
-            hint = "install what makes environments: apt-get install python3-venv"
+            hint = f"install what makes them (apt-get install python3-venv), or make room below {self.room}"
             raise InfraError("no-venv", f"cannot make a clean environment of {base}", hint=hint, context=made.tail())
         failed = False
         for line in self._lines():
@@ -103,7 +104,11 @@ class _Trial:
     def _start(self, *argv: str) -> Finished:
         home = self.room / "home"
         env = environ(self.bench.settings, home, f"{self.served.url}/simple/")
-        return self.bench.run(Command(argv, cwd=home, env=env, deadline=60 * _MINUTES))
+        done = self.bench.run(Command(argv, cwd=home, env=env, deadline=60 * _MINUTES))
+        if not done.ok and _NO_SPACE.search(done.tail()):
+            message = f"{self.installer.name} has no room for a clean environment below {self.room}"
+            raise InfraError("disk", message, hint=files.DISK_REMEDY, context=done.tail())
+        return done
 
     def _lines(self) -> tuple[Line, ...]:
         wanted = {row.filename for row in self.rows}

@@ -46,7 +46,8 @@ def overtaken(standing: Standing, release: Release, compare: Ancestry) -> Supers
     """
     ours, theirs = release.commit, standing.commit
     if ours in standing.withdrawn:
-        hint = f"release a newer commit; inv rollback --to {ours[:12]} brings this very one back"
+        back = f"inv rollback --channel {release.channel} --to {ours[:12]}"
+        hint = f"release a newer commit; {back} brings this very one back"
         return SupersededError("taken-back", f"{ours[:12]} was taken back by a rollback to {theirs[:12]}", hint=hint)
     relation = compare(ours, theirs)
     if relation == "older":

@@ -29,7 +29,8 @@ class Places:
 
     ``store`` is the channel's own (its documents and sets, by commit), ``cache`` that of wheel sets by identity;
     ``registry`` None where the channel has no images; ``journal`` the folder of this host that keeps a copy of it;
-    ``whole`` the place that holds both stores, in which a file is copied without a way through this host.
+    ``whole`` the place that holds both stores, in which a file is copied without a way through this host;
+    ``stack`` the one whose releases these are, empty for any.
     """
 
     channel: Channel
@@ -41,6 +42,7 @@ class Places:
     clock: Clock
     say: Callable[[str], None]
     whole: Store
+    stack: str = ""
 
     @property
     def repository(self) -> str:
@@ -62,9 +64,16 @@ class Places:
         return (Standing.decode(found[0], f"{self.store.name}/{STANDING}"), found[1]) if found else None
 
     def release(self, commit: str) -> Release | None:
-        """The release of a commit, None where there is none."""
+        """The release of a commit, None where there is none; raises ``ContractError`` for one of another stack."""
         data = self.store.read(f"{commit}/{MANIFEST}")
-        return Release.decode(data, f"{self.store.name}/{commit}/{MANIFEST}") if data is not None else None
+        if data is None:
+            return None
+        found = Release.decode(data, f"{self.store.name}/{commit}/{MANIFEST}")
+        if self.stack and found.stack != self.stack:
+            hint = "each stack needs a store of its own: give another --store, or name `store:` in the channel"
+            message = f"{self.store.name} has releases of the stack {found.stack}, not of {self.stack}"
+            raise ContractError("other-stack", message, hint=hint)
+        return found
 
     def released(self, commit: str) -> Release:
         """The release of a commit that a document of the channel names; raises ``ContractError`` where it is gone."""
@@ -86,6 +95,8 @@ def open_places(
 ) -> Places:
     """The world of the channel ``name``; raises ``ConfigError`` where registry or store is nowhere named.
 
+    What the channel names wins, or one channel would stand in two places.
+
     ``anonymous``: nothing is asked with anybody's credentials.
     """
     channel = channels.channel(name)
@@ -97,11 +108,11 @@ def open_places(
     registry = registry_at(place, work.clock, say, anonymous=anonymous) if place else None
     whole = opened(named, anonymous=anonymous)
     store, cache = whole.within(name), whole.within(CACHE)
-    return Places(channel, store, cache, registry, place, journal, work.clock, say, whole)
+    return Places(channel, store, cache, registry, place, journal, work.clock, say, whole, work.stack.name)
 
 
 def _store(settings: Settings, channel: Channel) -> str:
-    found = settings.get("ROCM_CI_STORE", channel.store, f"channel {channel.name}").value
+    found = channel.store or settings.get("ROCM_CI_STORE").value
     if not found:
         hint = "give --store FOLDER or --store s3://BUCKET/PREFIX, set ROCM_CI_STORE, or name `store:` in the channel"
         raise ConfigError("no-store", f"channel {channel.name} has no store for wheels and manifests", hint=hint)

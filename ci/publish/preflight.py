@@ -158,7 +158,7 @@ class _Preflight:
     def _promoted(self) -> Iterator[tuple[Channel, Release]]:
         """What stands in the channels that are promoted to, as far as this call knows where they are."""
         for channel in self.channels.channels.values():
-            named = self.work.settings.get("ROCM_CI_STORE", channel.store).value
+            named = channel.store or self.work.settings.get("ROCM_CI_STORE").value
             if channel.promoted and named:
                 there = replace(self.places, channel=channel, store=opened(named).within(channel.name))
                 found = there.standing()

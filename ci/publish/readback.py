@@ -6,6 +6,7 @@ Each function gives what is wrong, and raises ``InfraError`` where nobody could 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -50,8 +51,10 @@ def image(places: Places, release: Release, row: ImageRow) -> Iterator[Problem]:
     if digest != row.digest:
         context = f"the tag names    {digest or 'nothing'}\nthe release has  {row.digest}"
         yield Problem("moved-tag", f"{shown} is not the image that was released", _DAMAGED, context)
-    if images.manifest_at(places, row.digest) is None:
-        yield Problem("no-image", f"{row.digest}, the image {row.name}, is not in the registry", _DAMAGED)
+    lost = list(_lost(places, row.digest))
+    if lost:
+        message = f"the image {row.name} ({row.digest}) is not whole in the registry"
+        yield Problem("no-image", message, _DAMAGED, "\n".join(lost))
         return
     if places.place:
         name = f"{places.channel.repository}:{tag}"
@@ -60,6 +63,21 @@ def image(places: Places, release: Release, row: ImageRow) -> Iterator[Problem]:
             context = f"its label says   {label or 'nothing'}\nthe release has  {row.identity}"
             message = f"the image {row.name} ({row.digest}) is of another identity"
             yield Problem("other-identity", message, "build it again; a label never lies about its recipe", context)
+
+
+def _lost(places: Places, digest: str) -> Iterator[str]:
+    """Every manifest, config and layer below a digest that the registry does not have."""
+    found = images.manifest_at(places, digest)
+    if found is None:
+        yield f"no manifest {digest}"
+        return
+    document = json.loads(found[1])
+    for child in document.get("manifests", ()):
+        yield from _lost(places, child["digest"])
+    registry = images.registry_of(places)
+    for blob in (*filter(None, [document.get("config")]), *document.get("layers", ())):
+        if not registry.has_blob(places.repository, blob["digest"], blob["size"]):
+            yield f"no blob {blob['digest']} of {blob['size']} bytes"
 
 
 def wheel(store: Store, commit: str, row: WheelRow, inside: dict[str, Inside]) -> Iterator[Problem]:

@@ -25,7 +25,7 @@ from .make import make
 from .manifest import Release
 from .order import ancestry
 from .places import Places
-from .prove import prove
+from .prove import prove, read_back
 from .stage import stage
 from .switch import Switched, switch
 from .told import told
@@ -76,6 +76,7 @@ def outlook(ground: Ground) -> Outlook:
     ready = preflight.check(ground.work, places, ground.channels, writes=False)
     release = places.release(ready.commit)
     if release is not None:
+        same_inputs(release, ground.work)
         aim: Mapping[str, str | None] = pointers.wanted(places, release, listed(places, release))
         return Outlook(channel.name, ready.commit, True, (), {}, moves(places, aim, ready.commit))
     parts = survey.outlook(ground.work, places, ground.channels, ready)
@@ -98,7 +99,9 @@ def perform(ground: Ground, performance: Performance, start: Run = run) -> Resul
         else:
             same_inputs(release, work)
         current = places.standing()
-        if current is None or current[0].commit != release.commit:
+        if current and current[0].commit == release.commit:
+            read_back(places, release)  # it was installed before it came to stand there
+        else:
             with scratch(performance) as folder:
                 prove(places, release, folder, start, work.settings)
         done = switch(places, release, performance.ledger.folder.name, journal.RELEASE, compare)
@@ -113,7 +116,13 @@ def result(places: Places, release: Release, done: Switched, folder: Path) -> Re
         places.reference(places.channel.staying(row.name, release.commit, release.public_version)): row.digest
         for row in release.images
     }
-    return Result(release, done, found, images, tuple(lines(index.entries(release), places.url)))
+    ways = tuple(lines(index.entries(release), places.url)) if _web(places.url) else ()
+    return Result(release, done, found, images, ways)
+
+
+def _web(url: str) -> bool:
+    """Whether installers can read it; where clients find a bucket only its channel can say."""
+    return url.startswith(("http://", "https://", "file://"))
 
 
 @contextmanager
@@ -131,10 +140,11 @@ def scratch(performance: Performance) -> Iterator[Path]:
 
 def same_inputs(release: Release, work: Workspace) -> None:
     """A commit is released once: asked for with other arguments it would be another release of the same name."""
-    args = {arg.name: arg.value for arg in work.args.values}
-    differing = sorted(name for name in args.keys() | release.args.keys() if args.get(name) != release.args.get(name))
+    now = {**work.stack.pins, **{arg.name: arg.value for arg in work.args.values}}
+    then = {**release.pins, **release.args}
+    differing = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
     if differing:
-        rows = "\n".join(f"{name}: released {release.args.get(name)}, now {args.get(name)}" for name in differing)
+        rows = "\n".join(f"{name}: released {then.get(name)}, now {now.get(name)}" for name in differing)
         message = f"{release.commit[:12]} is released already, with other arguments: {', '.join(differing)}"
         hint = "leave the arguments as they were, or release another commit"
         raise ContractError("other-release", message, hint=hint, context=rows)
@@ -150,6 +160,8 @@ def listed(places: Places, release: Release) -> tuple[Release, ...]:
 
 
 def moves(places: Places, aim: Mapping[str, str | None], commit: str) -> tuple[Move, ...]:
-    """Every pointer of ``aim`` with what it shows now and what it would."""
-    now = pointers.seen(places, tuple(aim))
-    return tuple(Move(name, now[name], new, commit) for name, new in aim.items())
+    """Every pointer there is or will be with what it shows now and what it would; ``aim`` has what is wanted."""
+    current = places.standing()
+    there = pointers.names(places, current[0] if current else None, dict.fromkeys(aim, ""))
+    now = pointers.seen(places, there)
+    return tuple(Move(name, now[name], aim.get(name), commit) for name in there if now[name] or name in aim)

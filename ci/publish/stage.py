@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..errors import ContractError, InfraError
 from ..names import wheel_path
 from ..wheels.wheelfile import facts
+from ..world import files
 from ..world.store import METADATA, WHEEL, Store
 from . import cached, clashes, images, index, wheelset
 from .cached import WheelSet
@@ -91,7 +92,20 @@ class _Staging:
                 with _telling(f"{row.filename} was not copied into the release"):
                     target = f"{self.places.channel.name}/{path}"
                     self.places.whole.copy(f"{CACHE}/{cached.cached_path(row)}", target)
+                    self._whole(path, row)
         self._describe(self.places.store, self._set())
+
+    def _whole(self, path: str, row: WheelRow) -> None:
+        """Look at the bytes of a copy before a manifest vouches for them: a cache is never believed."""
+        store = self.places.store
+        with files.disk_errors(f"cannot read {store.name}/{path}"), store.opened(path) as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+        if digest != row.sha256:
+            store.remove(path)
+            self.places.cache.discard(row.part)
+            hint = "the damaged set was taken out of the cache; the same command again makes the wheels anew"
+            message = f"{row.filename} has other bytes in {self.places.cache.name} than it was made with"
+            raise InfraError("damaged-cache", message, hint=hint, context=f"its SHA-256 is {digest}")
 
     def _set(self) -> dict[str, WheelRow]:
         return {self._path(row): row for row in self.release.wheels}

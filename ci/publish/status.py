@@ -13,6 +13,7 @@ from .manifest import Release, Standing
 from .places import Places
 from .retention import time_of
 
+_CAME = (journal.RELEASE, journal.PROMOTE)
 _SHOWN = 5
 """Entries of the journal that are shown."""
 
@@ -41,8 +42,8 @@ class Finding(NamedTuple):
 class Status:
     """How a channel is.
 
-    ``age`` is in seconds since its last switch by the clock of this host, below zero for a time to come; ``run`` is
-    at work on the channel now; ``entries`` are the last of its journal, newest first.
+    ``age`` is in seconds since its release came to it by the clock of this host, below zero for a time to come;
+    ``run`` is at work on the channel now; ``entries`` are the last of its journal, newest first.
     """
 
     channel: str
@@ -85,7 +86,7 @@ def _status(places: Places, standing: Standing) -> Status:
     known = journal.entries(places)
     holder = lease.holder(places)
     release = places.released(standing.commit)
-    since = time_of(standing.at)
+    since = time_of(_released_at(standing, known))
     age = (places.clock.now() - since).total_seconds() if since else None
     rows = _pointers(places, standing, release, known)
     return Status(
@@ -98,6 +99,12 @@ def _status(places: Places, standing: Standing) -> Status:
         entries=tuple(reversed(known[-_SHOWN:])),
         findings=(*_of_pointers(places, standing, rows), *_of_age(places, standing, age)),
     )
+
+
+def _released_at(standing: Standing, known: Sequence[Entry]) -> str:
+    """When the release itself came: neither a rollback nor a switch that was put back makes it newer."""
+    times = [each.at for each in known if each.commit == standing.commit and each.kind in _CAME]
+    return min(times, default=standing.at)
 
 
 def _pointers(places: Places, standing: Standing, release: Release, known: Sequence[Entry]) -> tuple[Pointer, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ..errors import CiError, Interrupted
+from ..errors import CiError
 from .manifest import MANIFEST
 from .places import Places
 
@@ -16,8 +16,6 @@ def told(places: Places, commit: str) -> Iterator[None]:
     """An error that leaves here says how far the release of ``commit`` had come."""
     try:
         yield
-    except Interrupted:
-        raise
     except CiError as error:
         first, *others = error.problems
         context = "\n".join(filter(None, (first.context, *state(places, commit))))

@@ -136,6 +136,8 @@ def _install(result: Result) -> Iterator[str]:
     lines += [f"docker pull {name}@{digest}" for name, digest in result.images.items()]
     if lines:
         yield "## Install\n\n```text\n" + "\n".join(lines) + "\n```"
+    if not result.ways:
+        yield "No install line: the channel does not say where clients reach its bucket (`url:` in the channel file)."
 
 
 def _document(verb: str, result: Result) -> dict[str, Any]:

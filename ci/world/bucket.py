@@ -295,7 +295,7 @@ class Bucket:
         import obstore
 
         with self._answers():
-            obstore.put(self._large, path, data, attributes={**_attributes(path), **more})
+            obstore.put(self._store, path, data, attributes={**_attributes(path), **more})
 
     def _list(self, prefix: str | None) -> Iterator[Stored]:
         import obstore

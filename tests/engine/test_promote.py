@@ -90,8 +90,8 @@ def test_a_proven_release_at_its_tag_may_be_promoted(world: World, clone: Path) 
     assert promote.chosen(asked(world, clone, release.commit[:9])) == release
     shown = promote.outlook(asked(world, clone, VERSION))
     assert [(move.pointer.rpartition(":")[2], move.old, bool(move.new)) for move in shown.moves] == [
-        ("latest", None, True),
         ("base-latest", None, True),
+        ("latest", None, True),
         ("release", None, True),
     ]
     assert not (world.root / "release").exists()

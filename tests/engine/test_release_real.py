@@ -211,7 +211,7 @@ def test_the_life_of_a_channel(life: Life) -> None:
     """Each part goes on where the one before ended."""
     a_plan_writes_nothing(life)
     made = the_first_nightly(life)
-    once_more_is_nothing(life)
+    once_more_is_nothing(life, made)
     into_a_plain_folder(life, made)
     second = a_second_one_after_a_change(life, made)
     back_again(life, made)
@@ -248,13 +248,27 @@ def the_first_nightly(life: Life) -> dict[str, Any]:
     return made
 
 
-def once_more_is_nothing(life: Life) -> None:
+def once_more_is_nothing(life: Life, made: Mapping[str, Any]) -> None:
+    with damaged(life, made):
+        life.release("release-nightly", check=3)
     before = everything(life.bucket)
     assert life.release("release-nightly").json["already"] is True
     after = everything(life.bucket)
     assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} <= {
         "nightly/lease.json"
     }
+
+
+@contextmanager
+def damaged(life: Life, made: Mapping[str, Any]) -> Iterator[None]:
+    """One byte of the release's wheel is another one meanwhile."""
+    store = Bucket.at(life.bucket)
+    path = next(each.path for each in store.below(f"nightly/{made['commit']}") if each.path.endswith(".whl"))
+    data = store.read(path)
+    assert data is not None
+    store.write(path, data[:-1] + bytes([data[-1] ^ 1]))
+    yield
+    store.write(path, data)
 
 
 def into_a_plain_folder(life: Life, made: Mapping[str, Any]) -> None:
@@ -286,6 +300,9 @@ def a_second_one_after_a_change(life: Life, made: Mapping[str, Any]) -> str:
 
 def back_again(life: Life, made: Mapping[str, Any]) -> None:
     """Images and wheels go back together, and what was taken back does not return by itself."""
+    with damaged(life, made):
+        life.release("rollback", "--to", made["commit"][:10], check=3)
+    life.release("rollback", "--to", made["commit"][:10], "--channel", "", check=2)
     back = life.release("rollback", "--to", made["commit"][:10]).json
     assert back["commit"] == made["commit"]
     assert listed(life.bucket) == [made["version"]]

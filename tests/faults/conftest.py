@@ -16,7 +16,7 @@ from ci.settings import capture
 from ci.world.engine import endpoint
 from tests.faults.daemon import Daemon
 from tests.faults.stand import Stand, busy_root
-from tests.release_scene import Scene, scene
+from tests.release_scene import Scene, undisturbed
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -86,7 +86,7 @@ def needs_registry() -> None:
 
 
 @pytest.fixture(scope="session")
-def second(tmp_path_factory: pytest.TempPathFactory, busy: str) -> Iterator[Scene]:
+def scene(tmp_path_factory: pytest.TempPathFactory, busy: str) -> Iterator[Scene]:
     """A second release of a channel, and the worlds on the way to it."""
-    with scene(tmp_path_factory.mktemp("release"), busy, ("rocm-probe", "extra-a")) as made:
+    with undisturbed(tmp_path_factory.mktemp("release"), busy, ("rocm-probe", "extra-a")) as made:
         yield made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,9 +17,9 @@ from ci.world.ledger import Ledger
 from ci.world.store import Folder
 from tests.faults.stand import processes, soon
 from tests.release_doors import Asked
-from tests.release_scene import Scene, alone
+from tests.release_scene import SAYS_HALF, Scene, alone
 from tests.release_stand import ROOT, Stand
-from tests.release_world import CHANNEL, World
+from tests.release_world import CHANNEL, TAGS, World
 from tests.unit.registry_replies import Reply
 
 WHEEL = r"store PUT COPY nightly/COMMIT/[^ ]*\.whl$"
@@ -49,18 +50,18 @@ def left_behind(stand: Stand) -> list[str]:
 @pytest.mark.parametrize(
     "pattern", [WHEEL, READ_BACK, STANDING, TAG, PAGE], ids=["stage", "prove", "truth", "tag", "page"]
 )
-def test_a_release_that_is_stopped(second: Scene, pattern: str, number: signal.Signals) -> None:
-    stand = second.stand
-    second.begin(second.before if pattern == WHEEL else second.staged)
+def test_a_release_that_is_stopped(scene: Scene, pattern: str, number: signal.Signals) -> None:
+    stand = scene.stand
+    scene.begin(scene.before if pattern == WHEEL else scene.staged)
     stand.run("reap")
     ended = stand.struck(pattern, number)
     assert ended.code == 128 + number, ended.err
     assert "Traceback" not in ended.err
     assert ended.document["outcome"] == "interrupted"
-    second.world.whole(second.first)
+    scene.world.whole(scene.first)
     soon(lambda: left_behind(stand) == [], "something is left")
     assert json.loads(stand.run("reap").out)["removed"] == []
-    second.finish()
+    scene.finish()
 
 
 @contextmanager
@@ -89,74 +90,74 @@ def small_disk(folder: Path, size: str) -> Iterator[Callable[[int], Path]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("free", [0, 40, 400, 4000, 20000], ids=lambda free: f"{free} KiB free")
-def test_the_disk_of_the_state_folder_is_full(second: Scene, tmp_path: Path, free: int) -> None:
-    second.begin(second.before)
+def test_the_disk_of_the_state_folder_is_full(scene: Scene, tmp_path: Path, free: int) -> None:
+    scene.begin(scene.before)
     state = tmp_path / "state"
     with small_disk(state, "80m") as fill:
         ballast = fill(free)
-        ended = second.stand.run(check=None, ROCM_CI_STATE=str(state))
+        ended = scene.stand.run(check=None, ROCM_CI_STATE=str(state))
         assert ended.code == 4, ended.out
-        assert "disk" in ended.references, ended.out
-        second.world.whole(second.first)
+        assert re.search("disk|make room", ended.out), ended.out
+        scene.world.whole(scene.first)
         ballast.unlink()
-        second.stand.run(ROCM_CI_STATE=str(state))
-    second.done()
+        scene.stand.run(ROCM_CI_STATE=str(state))
+    scene.done()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("free", [0, 20, 40, 80, 160, 240, 280, 320, 400], ids=lambda free: f"{free} KiB free")
-def test_the_disk_of_a_folder_store_is_full(second: Scene, tmp_path: Path, free: int) -> None:
-    """From the first wheel to the last page: where there is no room, the channel stands as before."""
-    second.begin(second.before)
+@pytest.mark.parametrize("free", [0, 20, 40, 60, 80, 100, 120, 140], ids=lambda free: f"{free} KiB free")
+def test_the_disk_of_a_folder_store_is_full(scene: Scene, tmp_path: Path, free: int) -> None:
+    """From the first wheel to the last page: where there is no room, all is as before, or told and made up for."""
+    scene.begin(scene.before)
     store = tmp_path / "store"
-    tags = second.world.tags()
+    options = ("--store", str(store))
+    tags = scene.world.tags()
     with small_disk(store, "2m") as fill:
-        world = World(second.world.url, second.world.data, Folder(store))
+        world = World(scene.world.url, scene.world.data, Folder(store))
         ballast = fill(free)
-        ended = second.stand.run("release-nightly", "--store", str(store), check=None)
-        assert ended.code == 4, ended.out
+        ended = scene.stand.run("release-nightly", *options, check=4)
         assert "disk" in ended.references, ended.out
-        assert "Traceback" not in ended.err
-        assert world.standing is None
-        assert {tag: world.tags().get(tag) for tag in ("nightly", "base-nightly")} == {
-            tag: tags[tag] for tag in ("nightly", "base-nightly")
-        }
+        if SAYS_HALF.search(ended.out):
+            world.consistent()
+        else:
+            assert world.standing is None
+            assert {tag: world.tags().get(tag) for tag in TAGS.values()} == {tag: tags[tag] for tag in TAGS.values()}
         assert list(store.rglob(".new-*")) == []
         ballast.unlink()
-        second.stand.run("release-nightly", "--store", str(store))
-        world.whole(second.second)
+        scene.stand.run("release-nightly", *options)
+        world.whole(scene.second)
 
 
 @pytest.fixture
-def shift(second: Scene, tmp_path: Path) -> Iterator[Callable[[timedelta], None]]:
+def shift(scene: Scene, tmp_path: Path) -> Iterator[Callable[[timedelta], None]]:
     """Set the clock of every run off by this much."""
     path = tmp_path / "shift"
     path.write_text("0")
     (tmp_path / "sitecustomize.py").write_text(SHIFTED)
-    second.stand.env |= {"SHIFT": str(path), "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    scene.stand.env |= {"SHIFT": str(path), "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     yield lambda by: (path.write_text(str(by.total_seconds())), None)[1]
-    del second.stand.env["SHIFT"], second.stand.env["PYTHONPATH"]
+    del scene.stand.env["SHIFT"], scene.stand.env["PYTHONPATH"]
 
 
 @pytest.mark.parametrize("hours", [8, -8])
 def test_a_clock_that_is_hours_off_between_two_runs(
-    second: Scene, shift: Callable[[timedelta], None], hours: int
+    scene: Scene, shift: Callable[[timedelta], None], hours: int
 ) -> None:
-    second.begin(second.staged)
+    scene.begin(scene.staged)
     shift(timedelta(hours=hours))
-    second.kill(TAG)
-    stands = second.world.standing
+    scene.kill(TAG)
+    stands = scene.world.standing
     assert stands is not None
     off = datetime.fromisoformat(stands.at) - datetime.now(UTC)
     assert abs(off - timedelta(hours=hours)) < timedelta(minutes=10), "the clock was not shifted"
     shift(timedelta(hours=-hours))
-    alone(second.stand.run())
-    second.done()
+    alone(scene.stand.run())
+    scene.done()
 
 
-def test_midnight_in_mid_run(second: Scene, shift: Callable[[timedelta], None]) -> None:
+def test_midnight_in_mid_run(scene: Scene, shift: Callable[[timedelta], None]) -> None:
     """The day of a release is the one its run began on."""
-    second.begin(second.before)
+    scene.begin(scene.before)
     now = datetime.now(UTC)
     eve = now.replace(hour=23, minute=59, second=0) - timedelta(days=3)
     shift(eve - now)
@@ -165,12 +166,12 @@ def test_midnight_in_mid_run(second: Scene, shift: Callable[[timedelta], None]) 
         shift(eve - now + timedelta(minutes=2))
         return perform()
 
-    second.stand.at(r"store PUT cache/SHA/manifest\.json", midnight)
-    second.stand.run()
-    second.stand.around()
-    second.world.whole(second.second)
-    assert second.world.release(second.second).date == f"{eve:%Y-%m-%d}"
-    stands = second.world.standing
+    scene.stand.at(r"store PUT cache/SHA/manifest\.json", midnight)
+    scene.stand.run()
+    scene.stand.around()
+    scene.world.whole(scene.second)
+    assert scene.world.release(scene.second).date == f"{eve:%Y-%m-%d}"
+    stands = scene.world.standing
     assert stands is not None
     assert stands.at.startswith(f"{eve + timedelta(days=1):%Y-%m-%d}")
-    assert any(path.startswith(f"{CHANNEL}/journal/00000002-{eve:%Y%m%d}T") for path in second.world.objects())
+    assert any(path.startswith(f"{CHANNEL}/journal/00000002-{eve:%Y%m%d}T") for path in scene.world.objects())

@@ -14,7 +14,7 @@ import pytest
 from tests.engine.s3_front import error
 from tests.faults.stand import Ended
 from tests.release_doors import CLOSE, Asked
-from tests.release_scene import Scene
+from tests.release_scene import SAYS_HALF, Scene
 from tests.release_stand import standing
 from tests.release_world import TAGS, Kept
 from tests.unit.registry_replies import API, JSON, Reply, errors
@@ -41,7 +41,6 @@ SILENT = (
     "store PUT nightly/simple/PAGE",
 )
 AWAY = ("store PUT nightly/standing.json", "registry PUT manifests/nightly", "store PUT nightly/simple/PAGE")
-SAYS_HALF = re.compile(r"may be half-moved|of its pointers do not follow it")
 RUNS = 40
 
 
@@ -161,9 +160,9 @@ def world_of(scene: Scene, name: str) -> Kept:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ONCE)
-def test_a_fault_once_at_every_request(second: Scene, fault: str) -> None:
+def test_a_fault_once_at_every_request(scene: Scene, fault: str) -> None:
     """Each kind of request is met once; a release goes through, or ends as it should and the next goes on."""
-    second.begin(second.before)
+    scene.begin(scene.before)
     met: set[str] = set()
     lock = threading.Lock()
 
@@ -175,57 +174,57 @@ def test_a_fault_once_at_every_request(second: Scene, fault: str) -> None:
 
     found: list[str] = []
     codes: list[int] = []
-    with spoiled(second, spoils, ONCE[fault]) as hit:
+    with spoiled(scene, spoils, ONCE[fault]) as hit:
         while len(codes) < RUNS and (not codes or codes[-1]):
-            ended = second.stand.run(check=None)
+            ended = scene.stand.run(check=None)
             codes.append(ended.code)
-            found += [f"{each} after {hit[-1]}" for each in wrong(second, ended)]
+            found += [f"{each} after {hit[-1]}" for each in wrong(scene, ended)]
     assert found == []
     assert codes[-1] == 0, f"{len(codes)} runs, and none got through"
     assert STAGED in met
-    second.done()
+    scene.done()
 
 
-def one_by_one(second: Scene, names: Iterable[str], answer: Answer) -> Iterator[str]:
+def one_by_one(scene: Scene, names: Iterable[str], answer: Answer) -> Iterator[str]:
     """A release for each kind of request, all of whose requests get this answer; then one without, to the same end."""
     for name in names:
-        second.begin(world_of(second, name))
-        with spoiled(second, name.__eq__, answer) as hit:
-            ended = second.stand.run(check=None)
+        scene.begin(world_of(scene, name))
+        with spoiled(scene, name.__eq__, answer) as hit:
+            ended = scene.stand.run(check=None)
         if not hit:  # asked only where the engine has not everything already
             continue
-        yield from (f"{each}: {name}" for each in wrong(second, ended))
+        yield from (f"{each}: {name}" for each in wrong(scene, ended))
         if ended.code == 4 and not in_preflight(name):
-            yield from (f"{each}: {name}" for each in untold(second, ended))
-        if ended.code == 4 and STAGED not in second.stand.writes():
-            second.stage() if world_of(second, name) is second.before else second.finish()
+            yield from (f"{each}: {name}" for each in untold(scene, ended))
+        if ended.code == 4 and STAGED not in scene.stand.writes():
+            scene.stage() if world_of(scene, name) is scene.before else scene.finish()
         else:
-            second.stand.run()
-            second.done()
+            scene.stand.run()
+            scene.done()
 
 
 @pytest.mark.slow
-def test_a_right_that_ends_at_any_request_of_the_stage(second: Scene) -> None:
-    asked = kinds(second)
-    assert list(one_by_one(second, asked[: asked.index(STAGED) + 1], refused)) == []
+def test_a_right_that_ends_at_any_request_of_the_stage(scene: Scene) -> None:
+    asked = kinds(scene)
+    assert list(one_by_one(scene, asked[: asked.index(STAGED) + 1], refused)) == []
 
 
 @pytest.mark.slow
-def test_a_right_that_ends_at_any_request_of_the_switch(second: Scene) -> None:
-    asked = kinds(second)
-    assert list(one_by_one(second, asked[asked.index(STAGED) + 1 :], refused)) == []
+def test_a_right_that_ends_at_any_request_of_the_switch(scene: Scene) -> None:
+    asked = kinds(scene)
+    assert list(one_by_one(scene, asked[asked.index(STAGED) + 1 :], refused)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_server_that_is_broken_for_good(second: Scene, name: str) -> None:
-    assert name in kinds(second)
-    assert list(one_by_one(second, [name], status(500))) == []
+def test_a_server_that_is_broken_for_good(scene: Scene, name: str) -> None:
+    assert name in kinds(scene)
+    assert list(one_by_one(scene, [name], status(500))) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SILENT)
-def test_no_answer_in_time(second: Scene, name: str) -> None:
+def test_no_answer_in_time(scene: Scene, name: str) -> None:
     over = threading.Event()
 
     def silent(_asked: Asked, _perform: Callable[[], Reply]) -> Reply:
@@ -233,7 +232,7 @@ def test_no_answer_in_time(second: Scene, name: str) -> None:
         return CLOSE
 
     try:
-        assert list(one_by_one(second, [name], silent)) == []
+        assert list(one_by_one(scene, [name], silent)) == []
     finally:
         over.set()
 
@@ -241,28 +240,28 @@ def test_no_answer_in_time(second: Scene, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("performed", [True, False], ids=["answered", "not answered"])
 @pytest.mark.parametrize("name", AWAY)
-def test_the_world_goes_away_while_pointers_move(second: Scene, name: str, performed: bool) -> None:
+def test_the_world_goes_away_while_pointers_move(scene: Scene, name: str, performed: bool) -> None:
     """Nothing can be put back then; it is told, and the next run does what is left."""
-    second.begin(second.staged)
+    scene.begin(scene.staged)
     gone = threading.Event()
 
     def around(asked: Asked, perform: Callable[[], Reply]) -> Reply:
-        first = not gone.is_set() and kind(second.stand.label(asked)) == name
+        first = not gone.is_set() and kind(scene.stand.label(asked)) == name
         if first:
             gone.set()
         if not gone.is_set() or (first and performed):
             return perform()
         return CLOSE
 
-    second.stand.around(around)
-    ended = second.stand.run(check=None)
-    second.stand.around()
+    scene.stand.around(around)
+    ended = scene.stand.run(check=None)
+    scene.stand.around()
     assert gone.is_set()
     assert ended.code == 4, ended.out
-    assert [*wrong(second, ended), *untold(second, ended)] == []
+    assert [*wrong(scene, ended), *untold(scene, ended)] == []
     assert SAYS_HALF.search(ended.out), ended.out
-    second.world.consistent()
-    second.finish()
+    scene.world.consistent()
+    scene.finish()
 
 
 def test_the_third_of_five_wheels_is_refused(tmp_path: Path, busy: str) -> None:

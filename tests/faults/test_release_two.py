@@ -56,10 +56,10 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(second: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    made = Pair(second, tmp_path_factory.mktemp("two"))
+def pair(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    made = Pair(scene, tmp_path_factory.mktemp("two"))
     yield made
-    second.begin(second.before)
+    scene.begin(scene.before)
 
 
 def begin(pair: Pair, kept: Kept | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,6 +64,25 @@ def test_what_was_staged_reads_back(staged: Staged) -> None:
     assert "rocm_probe.py,sha256=" in inside[staged.release.wheels[0].sha256].record
     assert len(staged.world.memory.writes) == before
     assert staged.world.tree() == tree
+
+
+@pytest.mark.parametrize("which", ["layer", "config"])
+def test_an_image_that_lost_a_blob_is_not_whole(staged: Staged, which: str) -> None:
+    memory = staged.world.memory
+    index = json.loads(memory.manifests[REPOSITORY][staged.release.images[0].digest][1])
+    image = json.loads(memory.manifests[REPOSITORY][index["manifests"][0]["digest"]][1])
+    del memory.blobs[REPOSITORY][(image["layers"][0] if which == "layer" else image["config"])["digest"]]
+    with pytest.raises(ContractError) as caught:
+        read_back(staged.world.places(), staged.release)
+    assert references(caught.value.problems) == ["no-image"]
+    assert "no blob sha256:" in caught.value.problems[0].context
+
+
+def test_a_release_of_another_stack_is_not_ours(staged: Staged) -> None:
+    places = replace(staged.world.places(), stack="vllm")
+    with pytest.raises(ContractError, match="has releases of the stack local, not of vllm"):
+        places.release(COMMIT)
+    assert replace(places, stack="local").release(COMMIT) == staged.release
 
 
 def test_a_release_of_images_alone_needs_no_installer(tmp_path: Path) -> None:

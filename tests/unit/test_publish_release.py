@@ -18,12 +18,15 @@ from tests.publishing import World, by_letter, run_id
 
 
 def work(**args: str) -> Any:
-    return SimpleNamespace(args=SimpleNamespace(values=tuple(ArgValue(name, args[name], "flag") for name in args)))
+    values = tuple(ArgValue(name, args[name], "flag") for name in args)
+    return SimpleNamespace(args=SimpleNamespace(values=values), stack=SimpleNamespace(pins={"TORCH": "2.13"}))
 
 
 def test_the_same_arguments_are_the_same_release(tmp_path: Path) -> None:
-    made = replace(World(tmp_path).staged("a"), args={"PYTORCH_ROCM_ARCH": "gfx942"})
+    made = replace(World(tmp_path).staged("a"), args={"PYTORCH_ROCM_ARCH": "gfx942"}, pins={"TORCH": "2.13"})
     releasing.same_inputs(made, work(PYTORCH_ROCM_ARCH="gfx942"))
+    with pytest.raises(ContractError, match="TORCH"):
+        releasing.same_inputs(replace(made, pins={"TORCH": "2.12"}), work(PYTORCH_ROCM_ARCH="gfx942"))
 
 
 @pytest.mark.parametrize("args", [{}, {"PYTORCH_ROCM_ARCH": "gfx950"}, {"PYTORCH_ROCM_ARCH": "gfx942", "MORE": "1"}])
@@ -52,5 +55,7 @@ def test_pointers_are_told_with_what_they_show(tmp_path: Path) -> None:
     pointer = f"image:{places.reference('nightly')}"
     assert releasing.moves(places, {pointer: None}, made.commit) == (Move(pointer, None, None, made.commit),)
     switch(places, made, run_id(1), "release", by_letter)
-    (shown,) = releasing.moves(world.places(), {pointer: "sha256:x"}, made.commit)
-    assert (shown.old, shown.new) == (made.images[0].digest, "sha256:x")
+    shown = {each.pointer: each for each in releasing.moves(world.places(), {pointer: "sha256:x"}, made.commit)}
+    assert (shown[pointer].old, shown[pointer].new) == (made.images[0].digest, "sha256:x")
+    base = shown[f"image:{places.reference('base-nightly')}"]
+    assert (base.old, base.new) == (made.images[1].digest, None), "what a release drops is told as well"

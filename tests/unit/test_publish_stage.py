@@ -10,10 +10,11 @@ import pytest
 
 from ci.errors import ContractError, InfraError
 from ci.publish import cached, index
-from ci.publish.cached import SET, WheelSet
+from ci.publish.cached import SET, WheelSet, cached_path
 from ci.publish.images import Origin
 from ci.publish.make import Candidate
 from ci.publish.manifest import MANIFEST, Release
+from ci.publish.places import CACHE
 from ci.publish.stage import stage
 from ci.world.fakes import FakeClock
 from ci.world.http import Request, Response
@@ -243,6 +244,20 @@ def test_a_wheel_that_was_cut_off_in_the_store_is_stored_again(world: World) -> 
     (world.place / f"nightly/{path_of(candidate.release.wheels[0], '.metadata')}").unlink()
     stage(world.places(), candidate)
     assert world.tree() == want
+
+
+def test_a_damaged_cache_is_thrown_away_and_nothing_vouches_for_it(world: World) -> None:
+    candidate = world.candidate()
+    stage(world.places(), candidate)
+    row = candidate.release.wheels[0]
+    world.places().store.discard(COMMIT)
+    damaged = world.place / CACHE / cached_path(row)
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    with pytest.raises(InfraError, match="than it was made with"):
+        stage(world.places(), candidate)
+    assert world.places().release(COMMIT) is None
+    assert not damaged.exists()
+    assert stage(world.places(), candidate) == candidate.release
 
 
 def test_wheel_3_of_5_is_refused(world: World) -> None:

@@ -91,9 +91,22 @@ def test_a_channel_that_does_not_say_when_is_red_where_that_counts(tmp_path: Pat
     standing = world.places().standing()
     assert standing
     world.places().store.write(STANDING, replace(standing[0], at="soon").encode())
+    world.places().store.discard("journal")
     found = status(world.places())
     assert (found.age, references(found), found.outcome) == (None, ["no-time"], Outcome.CONTRACT)
     assert "at a time nobody can tell" in text(found)
+
+
+def test_going_back_and_switches_that_failed_make_nothing_newer(tmp_path: Path) -> None:
+    world = made(tmp_path)
+    world.later(3)
+    rollback(world.places(), commit(1), world.run())
+    assert status(world.places()).age == 4 * 86400, "a day lies between any two releases of this world"
+    standing = world.places().standing()
+    assert standing
+    undone = replace(standing[0], kind="undone", at=f"{world.places().clock.now():%Y-%m-%dT%H:%M:%SZ}")
+    world.places().store.write(STANDING, undone.encode())
+    assert status(world.places()).age == 4 * 86400, "a day lies between any two releases of this world"
 
 
 # --- pointers

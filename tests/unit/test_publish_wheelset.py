@@ -57,7 +57,6 @@ def store(tmp_path: Path) -> Counting:
 
 @pytest.fixture
 def places(store: Counting, tmp_path: Path) -> Places:
-    inside = {"store": store.within("nightly"), "cache": store.within(CACHE), "whole": store}
     return Places(
         channel=NIGHTLY,
         registry=None,
@@ -65,7 +64,9 @@ def places(store: Counting, tmp_path: Path) -> Places:
         journal=tmp_path,
         clock=FakeClock(),
         say=lambda _text: None,
-        **inside,
+        store=store.within("nightly"),
+        cache=store.within(CACHE),
+        whole=store,
     )
 
 

@@ -1,0 +1,80 @@
+"""Where a channel stands: what it names itself wins, and an option that is empty means nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ci.call import Call
+from ci.errors import ConfigError
+from ci.publish import channel
+from ci.publish.places import open_places
+from ci.recipe import stack
+from ci.settings import capture
+from ci.verbs import VERBS
+from ci.world.fakes import FakeClock
+
+
+def work(environ: dict[str, str]) -> Any:
+    local = stack.load("local")
+    return SimpleNamespace(
+        settings=capture({}, environ), stack=local, place=None, clock=FakeClock(), registry=None, state=Path("/x")
+    )
+
+
+def opened(tmp_path: Path, own: str, given: str) -> str:
+    channels = channel.load(stack.load("local"))
+    named = {
+        **channels.channels,
+        "nightly": replace(channels.channels["nightly"], store=own, registry="localhost:5000"),
+    }
+    environ = {"ROCM_CI_STORE": given} if given else {}
+    found = open_places(work(environ), replace(channels, channels=named), "nightly", tmp_path, print)
+    return found.whole.name
+
+
+def test_a_store_of_its_own_wins(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "given").mkdir()
+    own, given = str(tmp_path / "own"), str(tmp_path / "given")
+    assert opened(tmp_path, own, given) == own
+    assert opened(tmp_path, "", given) == given
+    with pytest.raises(ConfigError, match="no store for wheels"):
+        opened(tmp_path, "", "")
+
+
+def test_a_channel_without_a_registry_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has images and no registry"):
+        open_places(
+            work({"ROCM_CI_STORE": str(tmp_path)}), channel.load(stack.load("local")), "nightly", tmp_path, print
+        )
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_option_is_no_default(value: str) -> None:
+    verb = next(each for each in VERBS if each.name == "rollback")
+    with pytest.raises(ConfigError, match="channel was given and is empty"):
+        Call(verb, {"channel": value}, None).text("channel")
+    assert Call(verb, {}, None).text("channel") == ""
+
+
+def test_a_release_without_wheels_cannot_be_meant(tmp_path: Path) -> None:
+    (tmp_path / "channels.yaml").write_text(
+        "schema: 1\nnamed_after: x\nimages: {main: test}\nchannels:\n  dev:\n    summary: s\n"
+        "    tags: {moving: dev, fixed: commit}\n    index: current\n    retain: {keep: 1, days: 1}\n"
+    )
+    local = replace(stack.load("local"), recipe=tmp_path, channels="channels.yaml")
+    with pytest.raises(ConfigError, match="no wheel is released"):
+        channel.load(local)
+
+
+def test_what_ships_can_be_read() -> None:
+    for name in stack.shipped():
+        found = channel.load(stack.load(name))
+        assert {"dev", "nightly", "release"} <= found.channels.keys()
+        assert found.channels["release"].promoted
+        assert found.channels["nightly"].suites
