@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,7 +53,7 @@ def everywhere(stand: Stand, ended: Ended) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def guarded(tmp_path: Path, busy: str) -> object:
+def guarded(tmp_path: Path, busy: str) -> Iterator[Stand]:
     with standing(tmp_path, busy, ("rocm-probe",)) as stand:
         config = tmp_path / "docker"
         config.mkdir()
