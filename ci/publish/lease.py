@@ -64,9 +64,12 @@ class Holder:
     def decode(cls, data: bytes, where: str) -> Holder:
         """The holder that ``encode`` wrote; ``where`` names it in errors."""
         try:
-            return cls(**decoded(data, where))
+            found = cls(**decoded(data, where))
         except TypeError as error:
             raise broken(where, str(error)) from None
+        if not all(isinstance(number, int | float) for number in (found.count, found.lasts, found.pid, found.started)):
+            raise broken(where, "something stands where a number belongs")
+        return found
 
 
 def holder(places: Places) -> Holder | None:

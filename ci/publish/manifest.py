@@ -140,9 +140,13 @@ class Standing:
         document = decoded(data, where)
         try:
             lists = {name: tuple(document[name]) for name in ("withdrawn", "listed")}
-            return cls(**{**document, **lists})
+            found = cls(**{**document, **lists})
         except (KeyError, TypeError) as error:
             raise broken(where, str(error)) from None
+        texts = (found.run, found.kind, found.at, found.commit, found.manifest, found.before, *found.withdrawn)
+        if type(found.sequence) is not int or not all(isinstance(text, str) for text in (*texts, *found.listed)):
+            raise broken(where, "a number or a text stands where the other belongs")
+        return found
 
 
 def encoded(document: Mapping[str, Any]) -> bytes:

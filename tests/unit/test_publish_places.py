@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from ci.call import Call
-from ci.errors import ConfigError
+from ci.errors import ConfigError, ContractError
 from ci.publish import channel
+from ci.publish.lease import Holder
+from ci.publish.manifest import Standing
 from ci.publish.places import open_places
 from ci.recipe import stack
 from ci.settings import capture
@@ -78,3 +81,21 @@ def test_what_ships_can_be_read() -> None:
         assert {"dev", "nightly", "release"} <= found.channels.keys()
         assert found.channels["release"].promoted
         assert found.channels["nightly"].suites
+
+
+@pytest.mark.parametrize(("name", "value"), [("sequence", "1"), ("at", 5), ("commit", None), ("listed", [1])])
+def test_a_standing_with_the_wrong_types_is_no_bug_of_ours(name: str, value: object) -> None:
+    good = Standing(1, "run", "release", "2026-01-01T00:00:00Z", "a" * 40, "b" * 64)
+    document = json.loads(good.encode())
+    assert Standing.decode(json.dumps(document).encode(), "x") == good
+    with pytest.raises(ContractError, match="x is not what this tool writes"):
+        Standing.decode(json.dumps({**document, name: value}).encode(), "x")
+
+
+@pytest.mark.parametrize(("name", "value"), [("lasts", "x"), ("count", None), ("pid", "1")])
+def test_a_lease_with_the_wrong_types_is_no_bug_of_ours(name: str, value: object) -> None:
+    good = Holder("run", 1, 300.0, 1, 2, "boot", "space")
+    document = json.loads(good.encode())
+    assert Holder.decode(json.dumps(document).encode(), "x") == good
+    with pytest.raises(ContractError, match="x is not what this tool writes"):
+        Holder.decode(json.dumps({**document, name: value}).encode(), "x")
