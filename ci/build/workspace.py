@@ -182,10 +182,14 @@ def _folders(stack: Stack, sources: Mapping[str, str], args: Resolved, problems:
             problems.append(Problem("mixed-source", f"source {name} is asked for as a folder and as a commit", hint))
         else:
             folders[name] = Path(path).absolute()
-    around = git.toplevel(Path.cwd()) or Path.cwd()
-    folders |= {name: around for name in stack.sources if name not in sources}
-    for name, source in stack.fetched.items():
-        local = source.remote and args.get(source.remote) != "1" and name not in sources
-        if local and (around / source.known_by).exists():
-            folders[name] = around
+    missing = [name for name in stack.sources if name not in sources]
+    local = [
+        name
+        for name, source in stack.fetched.items()
+        if source.remote and args.get(source.remote) != "1" and name not in sources
+    ]
+    if missing or local:  # else there may be no git here at all
+        around = git.toplevel(Path.cwd()) or Path.cwd()
+        folders |= {name: around for name in missing}
+        folders |= {name: around for name in local if (around / stack.fetched[name].known_by).exists()}
     return folders

@@ -150,7 +150,8 @@ def test_steps_run_at_once_from_any_folder(cli: Cli, tmp_path: Path, python_imag
 def test_what_is_left_out_is_told_with_its_reason(play: Play) -> None:
     skips = [{"test": "test_planted.py::test_b", "reason": "CUDA only", "until": "2099-01-01"}]
     code = "def test_a(): pass\ndef test_b(): assert 0\n"
-    ran = play({"some": {"commands": plants.pytest_of(code), "skips": skips}}, runtime="native", check=0)
+    commands = plants.pytest_of(code, "--rootdir={cache}")  # wherever this checkout is, ids begin at the file
+    ran = play({"some": {"commands": commands, "skips": skips}}, runtime="native", check=0)
     row = step(ran, "some")
     assert (row["counts"]["run"], row["counts"]["failed"]) == (1, 0)
     assert "left out: test_planted.py::test_b: CUDA only (until 2099-01-01)" in row["reasons"]
