@@ -190,6 +190,6 @@ def _folders(stack: Stack, sources: Mapping[str, str], args: Resolved, problems:
     ]
     if missing or local:  # else there may be no git here at all
         around = git.toplevel(Path.cwd()) or Path.cwd()
-        folders |= {name: around for name in missing}
+        folders |= dict.fromkeys(missing, around)
         folders |= {name: around for name in local if (around / stack.fetched[name].known_by).exists()}
     return folders
