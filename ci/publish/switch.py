@@ -208,8 +208,8 @@ def _repair(places: Places, lease: Lease, standing: Standing, moves: tuple[Move,
 
 
 def _entry(standing: Standing, moves: tuple[Move, ...], after: str) -> Entry:
-    own = standing
-    return Entry(own.sequence, own.run, own.kind, own.at, own.commit, moves, after=after)
+    told = (standing.sequence, standing.run, standing.kind, standing.at, standing.commit)
+    return Entry(*told, moves, after=after)
 
 
 def _stand(places: Places, lease: Lease, turn: Turn) -> bool:

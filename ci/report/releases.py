@@ -8,6 +8,7 @@ from typing import Any
 from ..answer import Answer
 from ..errors import Outcome
 from ..publish.changes import Changes, Size
+from ..publish.decide import whole
 from ..publish.places import Places
 from ..publish.release import Outlook, Result
 from ..publish.switch import Switched
@@ -26,7 +27,7 @@ def answer(verb: str, result: Result) -> Answer:
 
 def planned(verb: str, outlook: Outlook) -> Answer:
     """What a release would do; nothing was written."""
-    how = "staged already, so only the pointers would move" if outlook.there else "to be made"
+    how = "staged already, so only the pointers would move" if outlook.there else f"to be made: {whole(outlook.parts)}"
     lines = [f"{verb}: {outlook.channel} at {outlook.commit[:12]}, {how}"]
     lines += [f"  {row.path:8}{row.kind} {row.name}  {row.why}" for row in outlook.parts]
     lines += [f"  test    {suite}: at least {units.counted(count, 'test')}" for suite, count in outlook.suites.items()]
@@ -39,6 +40,7 @@ def planned(verb: str, outlook: Outlook) -> Answer:
         "channel": outlook.channel,
         "commit": outlook.commit,
         "staged": outlook.there,
+        "path": whole(outlook.parts),
         "parts": [each.to_json() for each in outlook.parts],
         "suites": dict(outlook.suites),
         "moves": [each._asdict() for each in outlook.moves],

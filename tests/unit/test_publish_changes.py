@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ci.names import JournalName, ReleaseTag
 from ci.publish.changes import Change, Changes, Size, between
+from ci.publish.decide import Part, Path
 from ci.publish.journal import Move
 from ci.publish.manifest import ImageRow, Release, Standing, SuiteRow, WheelRow
 from ci.publish.release import Outlook, Result
@@ -98,7 +99,10 @@ def test_commits_that_cannot_be_listed_are_said_to_be_so() -> None:
 
 def test_a_plan_tells_old_and_new_of_every_pointer() -> None:
     moves = (Move("index:nightly", None, None, NEW), Move("image:x:nightly", "sha256:" + "5" * 64, None, NEW))
-    shown = releases.planned("release-nightly", Outlook("nightly", NEW, False, (), {"rocm-tests": 4}, moves))
+    parts = tuple(Part("image", name, "0" * 64, way, "") for name, way in (("main", Path.COPY), ("base", Path.THERE)))
+    shown = releases.planned("release-nightly", Outlook("nightly", NEW, False, parts, {"rocm-tests": 4}, moves))
+    assert "to be made: copy" in shown.text
+    assert shown.document["path"] == "copy"
     assert "index:nightly: nothing -> what is made" in shown.text
     assert "image:x:nightly: 555555555555 -> what is made" in shown.text
     assert "rocm-tests: at least 4 tests" in shown.text

@@ -10,14 +10,11 @@ import pytest
 
 from ci.errors import ContractError, InfraError, SupersededError
 from ci.publish import journal
-from ci.publish.manifest import MANIFEST, Release, Standing
-from ci.publish.switch import Switched, outstanding, switch
+from ci.publish.manifest import MANIFEST, Standing
+from ci.publish.switch import outstanding, switch
 from ci.world.http import Response
 from tests.publishing import (
-    HOST,
-    PROJECTS,
     REPOSITORY,
-    Hasty,
     Killed,
     Recorder,
     Rule,
@@ -27,32 +24,13 @@ from tests.publishing import (
     killed_at,
     run_id,
 )
-
-MAIN, BASE, INDEX = f"image:{HOST}/{REPOSITORY}:nightly", f"image:{HOST}/{REPOSITORY}:base-nightly", "index:nightly"
+from tests.switching import BASE, INDEX, MAIN, before, released
 
 
 @pytest.fixture(autouse=True)
 def no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of small writes: that each waits for the disk is for the tests of the store."""
     monkeypatch.setattr(os, "fsync", lambda _handle: None)
-
-
-def released(world: World, release: Release, number: int, recorder: Recorder | None = None) -> Switched:
-    """One run that releases ``release``."""
-    return switch(world.places(recorder, Hasty()), release, run_id(number), "release", by_letter)
-
-
-def before(world: World, letters: str) -> None:
-    """Release these, undisturbed."""
-    for number, letter in enumerate(letters, 90):
-        released(world, staged(world, letter), number)
-
-
-def staged(world: World, letter: str) -> Release:
-    """Release A has other images and wheels than B: a switch adds pointers and pages, and drops some."""
-    if letter == "b":
-        return world.staged(letter, ("main", "tools"), ("torch",) if world.paged else ("rocm-probe", "torch"))
-    return world.staged(letter, projects=("rocm-probe",) if world.paged else PROJECTS)
 
 
 def test_a_first_release_moves_truth_then_images_then_index(tmp_path: Path) -> None:
