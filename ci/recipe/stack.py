@@ -218,38 +218,13 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
         repository=data["repository"],
         platform=data["platform"],
         sources=tuple(data.get("sources", ())),
-        args=tuple(
-            ArgSpec(
-                name,
-                entry["type"],
-                entry.get("default", ""),
-                entry.get("feature", ""),
-                tuple(entry.get("allowed", ())),
-                document.place("args", name),
-                entry.get("within", ""),
-                entry.get("environment", False),
-                tuple(entry.get("nic", types.NEEDS_AINIC if entry["type"] == "ainic-version" else ())),
-            )
-            for name, entry in data.get("args", {}).items()
-        ),
+        args=tuple(_argument(document, name, entry) for name, entry in data.get("args", {}).items()),
         roots={
             name: Root(name, entry["image"], entry.get("debian", ""), pins.get(pin, ""), pin)
             for name, entry in data.get("roots", {}).items()
             for pin in [entry.get("digest", "")]
         },
-        tiers={
-            name: Tier(
-                name,
-                entry["dockerfile"],
-                entry["target"],
-                tuple(entry.get("parents", {}).items()),
-                tuple(entry.get("beside", ())),
-                tuple(entry.get("fetch", ())),
-                document.place("tiers", name),
-                entry.get("artifact", ""),
-            )
-            for name, entry in data["tiers"].items()
-        },
+        tiers={name: _tier(document, name, entry) for name, entry in data["tiers"].items()},
         pins=pins,
         disk_gb=data.get("disk_gb", 0),
         toolchain=data.get("toolchain", ""),
@@ -270,6 +245,33 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
             )
             for name, entry in data.get("components", {}).items()
         },
+    )
+
+
+def _argument(document: documents.Document, name: str, entry: Mapping[str, Any]) -> ArgSpec:
+    return ArgSpec(
+        name,
+        entry["type"],
+        entry.get("default", ""),
+        entry.get("feature", ""),
+        tuple(entry.get("allowed", ())),
+        document.place("args", name),
+        entry.get("within", ""),
+        entry.get("environment", False),
+        tuple(entry.get("nic", types.NEEDS_AINIC if entry["type"] == "ainic-version" else ())),
+    )
+
+
+def _tier(document: documents.Document, name: str, entry: Mapping[str, Any]) -> Tier:
+    return Tier(
+        name,
+        entry["dockerfile"],
+        entry["target"],
+        tuple(entry.get("parents", {}).items()),
+        tuple(entry.get("beside", ())),
+        tuple(entry.get("fetch", ())),
+        document.place("tiers", name),
+        entry.get("artifact", ""),
     )
 
 

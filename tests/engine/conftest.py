@@ -25,6 +25,8 @@ from tests import plants, recipes
 
 if TYPE_CHECKING:
     from tests.engine.suite_runs import Play, Starter, Steps, Words
+from ci.world.bucket import Bucket
+from tests.engine.s3_front import Front, front
 from tests.engine.sandboxes import KINDS, Box
 from tests.faults import stand
 
@@ -258,6 +260,21 @@ def bucket(endpoint: str, access: Mapping[str, str], tmp_path: Path) -> str:
     request = urllib.request.Request(f"{endpoint}/{name}", method="PUT")
     urllib.request.urlopen(request).read()
     return f"s3://{name}/rocm/stable"
+
+
+@pytest.fixture
+def door(endpoint: str, access: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """A door to the S3 server that spoils nothing yet, and the variables that lead to it."""
+    assert access
+    with front(endpoint) as opened:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", opened.url)
+        yield opened
+
+
+@pytest.fixture
+def store(door: Front, bucket: str) -> Bucket:
+    assert door.url
+    return Bucket.at(bucket)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -21,28 +21,13 @@ from ci.errors import InfraError
 from ci.world.bucket import Bucket
 from ci.world.store import Folder, Store
 from tests.engine.conftest import ROOT
-from tests.engine.s3_front import LOST, Asked, Front, error, front
+from tests.engine.s3_front import LOST, Asked, Front, error
 from tests.unit.registry_replies import Reply
 from tests.unit.store_cases import CASES, marked, paths
 
 pytestmark = pytest.mark.without_engine
 
 BAD_GATEWAY = Reply(502)
-
-
-@pytest.fixture
-def door(endpoint: str, access: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
-    """A door to the S3 server that spoils nothing yet, and the variables that lead to it."""
-    assert access
-    with front(endpoint) as opened:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", opened.url)
-        yield opened
-
-
-@pytest.fixture
-def store(door: Front, bucket: str) -> Bucket:
-    assert door.url
-    return Bucket.at(bucket)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,26 +12,11 @@ import pytest
 from ci.errors import InfraError
 from ci.world.bucket import Bucket
 from tests.engine.conftest import ROOT
-from tests.engine.s3_front import XML, Asked, Front, error, front
+from tests.engine.s3_front import XML, Asked, Front, error
 from tests.unit.registry_replies import Reply
 from tests.unit.store_cases import paths
 
 pytestmark = pytest.mark.without_engine
-
-
-@pytest.fixture
-def door(endpoint: str, access: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
-    """A door to the S3 server that spoils nothing yet, and the variables that lead to it."""
-    assert access
-    with front(endpoint) as opened:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", opened.url)
-        yield opened
-
-
-@pytest.fixture
-def store(door: Front, bucket: str) -> Bucket:
-    assert door.url
-    return Bucket.at(bucket)
 
 
 def a_file() -> Path:
