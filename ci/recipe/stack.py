@@ -80,7 +80,8 @@ class Component(NamedTuple):
 class Tier(NamedTuple):
     """One image of the stack; ``parents`` maps a build argument to the tier or root it names.
 
-    ``artifact`` is the stage whose files make it out of its parents; empty where it has none.
+    ``artifact`` is the stage whose files make it out of its parents; empty where it has none.  An image older than
+    ``max_age_days`` is due for another epoch; 0 is never.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Tier(NamedTuple):
     fetch: tuple[str, ...]
     place: Place
     artifact: str = ""
+    max_age_days: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ class Stack:
     toolchain: str = ""
     suites: str = ""
     channels: str = ""
+    contracts: str = ""
+    caches: Mapping[str, Any] = field(default_factory=dict)
     fetched: Mapping[str, Fetched] = field(default_factory=dict)
     components: Mapping[str, Component] = field(default_factory=dict)
 
@@ -230,6 +234,8 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
         toolchain=data.get("toolchain", ""),
         suites=data.get("suites", ""),
         channels=data.get("channels", ""),
+        contracts=data.get("contracts", ""),
+        caches=data.get("caches", {}),
         fetched={
             name: Fetched(name, entry.get("remote", ""), entry.get("known_by", ""))
             for name, entry in data.get("fetched", {}).items()
@@ -272,6 +278,7 @@ def _tier(document: documents.Document, name: str, entry: Mapping[str, Any]) -> 
         tuple(entry.get("fetch", ())),
         document.place("tiers", name),
         entry.get("artifact", ""),
+        entry.get("max_age_days", 0),
     )
 
 
