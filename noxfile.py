@@ -93,8 +93,8 @@ def faults(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Write the generated reference anew; fails when it was not committed as it is now."""
-    run(session, "pytest", "-q", "tests/golden/test_reference.py", "--update-golden")
-    session.run("git", "diff", "--exit-code", "--", "docs/reference", external=True)
+    run(session, "pytest", "-q", "tests/golden/test_reference.py", "tests/golden/test_migration.py", "--update-golden")
+    session.run("git", "diff", "--exit-code", "--", "docs/reference", "docs/migration.md", external=True)
 
 
 @nox.session

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,7 +20,8 @@ TAG_VERSION = "v1"
 _HEX64 = r"[0-9a-f]{64}"
 _CONTENT_TAG = re.compile(rf"(?P<tier>[a-z0-9][a-z0-9-]*?)-{TAG_VERSION}-(?P<identity>{_HEX64})")
 _ARTIFACT_TAG = re.compile(rf"(?P<tier>[a-z0-9][a-z0-9-]*?)-artifact-(?P<key>{_HEX64})")
-_RELEASE_TAG = r"(?:(?P<image>[a-z][a-z0-9]*)-)?(?:{word}(?:-(?P<commit>[0-9a-f]{{40}}))?|v(?P<version>\d[0-9a-z.]*))"
+_RELEASE_TAG = r"(?:(?P<image>[a-z][a-z0-9_]*)-)?(?:{word}(?:-(?P<commit>[0-9a-f]{{40}}))?|v(?P<version>\d[0-9a-z.]*))"
+_IMAGE_TAG = re.compile(r"(?P<image>[a-z][a-z0-9_]*)(?:-(?P<commit>[0-9a-f]{40}))?", re.ASCII)
 _JOURNAL = re.compile(r"journal/(?P<sequence>\d{8})-(?P<run>\d{8}T\d{6}Z-[0-9a-f]{8})\.json")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _REFERENCE = re.compile(
@@ -132,6 +135,15 @@ class Place:
         path = f"{self.namespace}/{name}" if self.namespace else name
         return Reference(self.host, path)
 
+    def holds(self, other: Place) -> bool:
+        """Whether ``other`` is this place, or lies in it."""
+        inside = f"{other.namespace}/".startswith(f"{self.namespace}/") or not self.namespace
+        return self.host == other.host and inside
+
+    def within(self, name: str) -> Place:
+        """The place called ``name`` in this one."""
+        return Place(self.host, f"{self.namespace}/{name}" if self.namespace else name)
+
     @classmethod
     def parse(cls, text: str) -> Place:
         """Take a registry setting apart, or raise ``ConfigError``."""
@@ -239,6 +251,7 @@ class ReleaseTag:
     """A tag of a channel whose word is ``nightly``.
 
     Moving: ``nightly``, ``base-nightly``; of one commit: ``base-nightly-<40 hex>``; of a version: ``base-v1.2.0``.
+    Without a word the image's name is the tag: ``ci_base``, ``ci_base-<40 hex>``.
     """
 
     image: str
@@ -247,6 +260,8 @@ class ReleaseTag:
     version: str = ""
 
     def __str__(self) -> str:
+        if not self.word:
+            return f"{self.image}-{self.commit}" if self.commit else self.image
         front = "" if self.image == MAIN_IMAGE else f"{self.image}-"
         if self.version:
             return f"{front}v{self.version}"
@@ -260,6 +275,9 @@ class ReleaseTag:
     @classmethod
     def parse(cls, text: str, word: str) -> ReleaseTag | None:
         """The tag of the channel with ``word`` in ``text``, or None: ``nightly-rocm100-<commit>`` is not one."""
+        if not word:
+            match = _IMAGE_TAG.fullmatch(text)
+            return cls(match["image"], "", match["commit"] or "") if match else None
         match = re.fullmatch(_RELEASE_TAG.format(word=re.escape(word)), text, re.ASCII)
         if match is None:
             return None
@@ -291,6 +309,57 @@ def wheel_path(sha256: str, filename: str) -> str:
 def run_id(start: datetime, salt: str) -> str:
     """The name of a run: its UTC start (``20261120T161500Z``) and eight hex digits against a tie."""
     return f"{start:%Y%m%dT%H%M%SZ}-{salt}"
+
+
+def run_start(run: str) -> datetime | None:
+    """When a run began, UTC, by the clock of its host; None for what is no name of a run."""
+    from datetime import UTC, datetime
+
+    start, _, salt = run.partition("-")
+    try:
+        found = datetime.strptime(start, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return found if run_id(found, salt) == run else None
+
+
+SCOPE_LENGTH = 64
+"""Characters a scope's name has at most: it is one part of a repository's path, which registries bound at 255."""
+
+
+def scope_name(kind: str, shown: str, full: Sequence[str]) -> str:
+    """The name of a scope, legal in a repository's path: ``pr-12-somebody-project-<32 hex>``.
+
+    ``kind`` and ``shown`` are for people; the digest of ``full``, every part of it, keeps names apart.
+    """
+    digest = _digest_of(full)[:32]
+    words = re.sub("[^a-z0-9]+", "-", f"{kind}-{shown}".lower(), flags=re.ASCII).strip("-")
+    front = words[: SCOPE_LENGTH - len(digest) - 1].strip("-")
+    return f"{front}-{digest}" if front else digest
+
+
+_TAG_LENGTH = 128
+_ENDS_IN_DIGEST = re.compile(r"-[0-9a-f]{32}\Z")
+
+
+def cache_tag(tier: str, archs: Sequence[str], branch: str) -> str:
+    """The tag of a branch's cache of one tier: ``test_3f1c9d21a0b4_main``; no two branches share one.
+
+    ``archs`` are the arch lists it is built for, as ``NAME=value``.  A branch that a tag cannot hold as it is, or
+    that ends as a shortened one does, is cut and gets a digest of its full name.  The scope is the repository.
+    """
+    front = f"{tier}_{_digest_of(sorted(archs))[:12]}_"
+    room = _TAG_LENGTH - len(front)
+    if len(branch) <= room and re.fullmatch(r"[A-Za-z0-9._-]+", branch) and not _ENDS_IN_DIGEST.search(branch):
+        return front + branch
+    words = re.sub("[^A-Za-z0-9._-]+", "-", branch)[: room - 33]
+    return f"{front}{words}-{_digest_of((branch,))[:32]}"
+
+
+def _digest_of(parts: Iterable[str]) -> str:
+    """The SHA-256 of several texts, framed so that no two lists of them read alike."""
+    framed = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(framed.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def build_tag(run: str, tier: str) -> str:

@@ -23,7 +23,8 @@ COMMON = (STACK, JSON, DEBUG)
 AUDITS = (
     Option("arch", 'gfx targets its device code must have, for example "gfx942;gfx950"', sets=True),
     Option("budget-mb", "most megabytes (of 1,000,000 bytes) it may have"),
-    Option("import", "module to import where nothing but the wheel and its requirements is installed"),
+    Option("import", "module to import: of a wheel where nothing but its requirements is installed, or in the image"),
+    Option("tier", "for an image: the tier of the stack whose contract it must keep; default the general rules"),
     Option("allow", "RULE:PATTERN=REASON of an exception; may be repeated", "list"),
     *COMMON,
 )
@@ -55,6 +56,14 @@ WHEELS = (
     REGISTRY,
     *COMMON,
 )
+PINS = (
+    Option("drift", "ask each upstream whether it still says what the lock says", "flag"),
+    Option("update", "NAME of a pin to resolve anew from what it follows"),
+    Option("to", "with --update: the value it gets instead of what upstream says"),
+    PLAN,
+    *INPUTS,
+    *COMMON,
+)
 BASE_IMAGE = Option("base-image", "image with a HIP toolchain to build the component on")
 BUNDLE = (
     Option("artifact", "make the image of ci-base and a bundle: a file, a folder, s3://BUCKET/PREFIX or buildkite:"),
@@ -79,11 +88,12 @@ TESTS = (
     PLAN,
 )
 LOOKS = (REGISTRY, *INPUTS, *COMMON)
-STORE = Option("store", "folder or s3://BUCKET/PREFIX of released wheels and manifests", sets=True)
+STORE = Option("store", "folder or s3://BUCKET/PREFIX of releases, where builds that push meet as well", sets=True)
 CHANNEL = Option("channel", "channel of the stack to work on; default nightly")
 TO_RELEASE = Option("to", "release to go back to: its commit, seven digits of it or more, or its version")
-TO_CHANNEL = Option("to", "channel to promote to; default release")
+TO_CHANNEL = Option("to", "channel to promote to, for example ci for the images of a commit; default release")
 APPLY = Option("apply", "remove what the plan says; without it the plan is printed and nothing is written", "flag")
 REMOVED = Option("removed", "list what retention took away, instead", "flag")
 PLACES = (CHANNEL, STORE, REGISTRY, *COMMON)
-BUILDS = (PUSH, ON_UNKNOWN, PLAN, *LOOKS)
+BUILDS = (PUSH, STORE, ON_UNKNOWN, PLAN, *LOOKS)
+OVERLAY = Option("overlay", "bake file, or URL#sha256=HEX: laid over those baked by hand and compared with the plan")

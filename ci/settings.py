@@ -55,7 +55,10 @@ KNOWN: tuple[Known, ...] = (
         allowed=("docker", "native"),
     ),
     Known("ROCM_CI_MODEL_CACHE", "folder of the models that tests need (an HF_HOME), shared by all jobs of this host"),
-    Known("ROCM_CI_STORE", "folder or s3://BUCKET/PREFIX of released wheels and manifests", "--store"),
+    Known("ROCM_CI_STORE", "folder or s3://BUCKET/PREFIX of releases, where builds that push meet as well", "--store"),
+    Known("ROCM_CI_POLICY", "file that says whom this host trusts, outside of every tree", "", "/etc/rocm-ci/policy.yaml"),
+    Known("ROCM_CI_CACHE_FOLDER", "folder of build caches, for stacks whose caches may be in one"),
+    Known("ROCM_CI_SIGNING_KEY", "key that published images are signed with, as cosign takes it (a file or a KMS URL)"),
     Known("ROCM_CI_BUILDER", "buildx builder that builds; default the engine's own"),
     Known("PYTORCH_ROCM_ARCH", "gfx targets to build for", "--arch"),
     Known("DEEPEP_ROCM_ARCH", "gfx targets rocSHMEM and DeepEP are built for"),
@@ -66,17 +69,23 @@ KNOWN: tuple[Known, ...] = (
 """Every variable of ours, and the standard names of the build arguments."""
 
 HOST_NAMES = (
-    "CI", "GITHUB_ACTIONS", "BUILDKITE", "LANG", "LC_ALL", "LC_CTYPE", "NO_COLOR", "FORCE_COLOR", "TERM",
+    "CI",
+    "BUILDKITE", "BUILDKITE_REPO", "BUILDKITE_BRANCH", "BUILDKITE_TAG", "BUILDKITE_COMMIT", "BUILDKITE_PULL_REQUEST",
+    "BUILDKITE_PULL_REQUEST_REPO", "BUILDKITE_BUILD_ID", "BUILDKITE_BUILD_URL", "BUILDKITE_JOB_ID",
+    "GITHUB_ACTIONS", "GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_EVENT_NAME", "GITHUB_EVENT_PATH", "GITHUB_REF",
+    "GITHUB_HEAD_REF", "GITHUB_SHA", "GITHUB_RUN_ID",
+    "LANG", "LC_ALL", "LC_CTYPE", "NO_COLOR", "FORCE_COLOR", "TERM",
     "COLUMNS", "HOME", "PATH", "USER",
     "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY",
+    "BUILDX_CONFIG", "KUBECONFIG",
     "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
     "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_TRUSTED_HOST", "PIP_CONFIG_FILE",
     "PIP_NO_INDEX", "MAX_JOBS", "XDG_CONFIG_HOME",
     "ROCM_PATH", "HIP_PATH", "HIP_CLANG_PATH", "HIP_DEVICE_LIB_PATH", "LD_LIBRARY_PATH", "TMPDIR",
     "SCCACHE_BUCKET", "SCCACHE_REGION", "SCCACHE_ENDPOINT", "SCCACHE_S3_NO_CREDENTIALS",
-    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-    "CCACHE_DIR", "SCCACHE_DIR", "XDG_CACHE_HOME", "SLURM_CONF",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL",
+    "CCACHE_DIR", "SCCACHE_DIR", "XDG_CACHE_HOME", "SLURM_CONF", "HF_TOKEN",
     "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
 )  # fmt: skip
 """Names of other programs that we honour; everything else in the environment is invisible to us."""
@@ -113,6 +122,8 @@ class Settings:
     flags: Mapping[str, str]
     offered: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """The rest of it that could name a build argument: looked up only by a name that a stack declares for that."""
+    names: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    """Every name that is set, without its value: whoever knows that one means nothing here may say so."""
 
     def get(self, name: str, stack_value: str = "", stack_source: str = "stack") -> Setting:
         """The value of a ``KNOWN`` name by the one precedence; an unset name has value and source empty."""
@@ -139,7 +150,7 @@ def capture(flags: Mapping[str, str] | None = None, environ: Mapping[str, str] |
     kept = {name: source[name] for name in (*_BY_NAME, *HOST_NAMES) if name in source}
     kept.update({name: value for name, value in source.items() if name.startswith(PREFIX)})
     offered = {name: value for name, value in source.items() if _ARGUMENT.fullmatch(name)}
-    return Settings(kept, dict(flags or {}), offered)
+    return Settings(kept, dict(flags or {}), offered, frozenset(source))
 
 
 def problems(settings: Settings) -> tuple[Problem, ...]:

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from ci.publish.lease import LEASE
 from ci.world.fakes import FakeClock
+from ci.world.store_lease import LEASE
 from tests.publishing import Recorder
 
 

@@ -46,10 +46,11 @@ class Parts:
         return digest_of(self.index)
 
 
-def parts(labels: Mapping[str, str], *layers: bytes) -> Parts:
+def parts(labels: Mapping[str, str], *layers: bytes, created: str = "") -> Parts:
     """An image index of one image manifest and its attestation, as BuildKit writes them."""
     image_config = _json(
         {
+            **({"created": created} if created else {}),
             "architecture": "amd64",
             "os": "linux",
             "config": {"Labels": dict(labels)},
@@ -125,9 +126,9 @@ class MemoryRegistry:
             raise said
         return said or self.answer(request)
 
-    def image(self, repository: str, tag: str, labels: Mapping[str, str], *layers: bytes) -> str:
+    def image(self, repository: str, tag: str, labels: Mapping[str, str], *layers: bytes, created: str = "") -> str:
         """Put a small whole image there, past hook and lists; its digest."""
-        made = parts(labels, *layers)
+        made = parts(labels, *layers, created=created)
         held = self.blobs.setdefault(repository, {})
         held.update({digest_of(blob): blob for blob in made.blobs})
         stored = self.manifests.setdefault(repository, {})

@@ -17,7 +17,6 @@ from ci.errors import InfraError
 from ci.names import Place, wheel_path
 from ci.publish import index, journal
 from ci.publish.channel import Channel, Retain
-from ci.publish.lease import LASTS, LEASE
 from ci.publish.manifest import MANIFEST, STANDING, ImageRow, Release, Standing, WheelRow
 from ci.publish.order import Relation
 from ci.publish.places import CACHE, Places
@@ -25,6 +24,7 @@ from ci.world.fakes import FakeClock
 from ci.world.http import Headers, Request, Response
 from ci.world.registry import Registry, digest_of
 from ci.world.store import PAGES, Folder
+from ci.world.store_lease import LASTS, LEASE
 from tests.memory_registry import MemoryRegistry
 
 T = TypeVar("T")

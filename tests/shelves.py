@@ -100,7 +100,8 @@ class World:
     def scope(self, name: str = "nightly") -> Scope:
         """A retention of a channel."""
         others = [self.places(each.name) for each in self.channels if each.name != name]
-        return Scope(self.places(name), others, tuple(TIERS), ("test", "base", "ci-base"))
+        places = self.places(name)
+        return Scope(places, others, tuple(places.channel.images or TIERS), ("test", "base", "ci-base"))
 
     def image(self, text: str, tier: str) -> ImageRow:
         """An image under its content tag, with the manifest of its inputs under a fallback tag; made once."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .. import VERSION
-from ..build.lookup import Absent, Answer, Found, Unclear, verify_remote
+from ..build.lookup import Absent, Answer, Found, Unclear
 from ..build.perform import Performance, TierResult
 from ..build.plan import Plan, TierPlan
 from ..build.workspace import Workspace
@@ -99,9 +99,7 @@ def survey(work: Workspace, tier: TierPlan) -> Ground:
     answers = {parent.name: work.look(parent.reference, parent.identity) for parent in ours}
     found = reused(tier.name, answers)
     for parent in ours:
-        if found[parent.name].where == "registry" and work.registry and work.place:
-            digest = found[parent.name].digest
-            verify_remote(work.registry, work.place, parent.reference, parent.identity, digest)
+        work.verify(found[parent.name], parent.reference, parent.identity)
     archs = work.args.get("PYTORCH_ROCM_ARCH")
     return Ground(work.stack.name, tier, found, tuple(archs.split(";")) if archs else ())
 

@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import ConfigError, DeadlineError, InfraError
-from ..wheels.place import opened
 from ..world import files
 from ..world.process import Command, Run, run
-from ..world.store import Store
+from ..world.store import Store, opened
 
 BUILDKITE = "buildkite:"
 _SILENCE = 600.0

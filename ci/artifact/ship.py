@@ -78,8 +78,10 @@ def _bake(performance: Performance, ground: Ground, stage: str, row: TierResult)
     tier = ground.tier
     order = Order(tier, performance.pinned(tier), stage=stage)
     folder = performance.ledger.folder / tier.name
-    progress, baked = bake(performance.workspace, folder, performance.screen, order)
-    row.stages, row.warnings = progress.stages, progress.warnings
+    done = bake(performance.workspace, folder, performance.screen, order)
+    progress, baked = done.progress, done.baked
+    row.stages, row.warnings = progress.stages, (*progress.warnings, *done.warnings)
+    row.cache_read = tuple(map(str, done.helped.caches))
     if not baked.finished.ok:
         row.failure = progress.failure
         raise build_error(tier, baked.finished.code, progress.failure, baked.finished.tail())

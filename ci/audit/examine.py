@@ -50,16 +50,16 @@ def examine(
     return Audit(target, wanted, tuple(parts), tuple(each for each in allowed if each not in used))
 
 
-def exceptions(pairs: Iterable[tuple[str, str]]) -> tuple[Allowed, ...]:
-    """``RULE:PATTERN`` with its reason, as exceptions; raises ``ConfigError`` for a rule that does not exist."""
+def exceptions(pairs: Iterable[tuple[str, str]], names: Sequence[str] = NAMES) -> tuple[Allowed, ...]:
+    """``RULE:PATTERN`` with its reason, as exceptions; ``ConfigError`` for a rule that is none of ``names``."""
     found = []
     for key, reason in pairs:
         rule, colon, pattern = key.partition(":")
         if not (colon and pattern):
             hint = "for example --allow 'resolves:*/libextra.so=the host application loads it first'"
             raise ConfigError("bad-exception", f"--allow wants RULE:PATTERN=REASON, not {key!r}", hint=hint)
-        if rule not in NAMES:
-            raise ConfigError("unknown-rule", f"--allow: there is no rule {rule!r}", hint=suggest(rule, NAMES))
+        if rule not in names:
+            raise ConfigError("unknown-rule", f"--allow: there is no rule {rule!r}", hint=suggest(rule, names))
         found.append(Allowed(rule, pattern, reason))
     return tuple(found)
 
@@ -117,12 +117,13 @@ def _judged(facts: Facts, wanted: Wanted, allowed: Sequence[Allowed], imported: 
         if isinstance(answer, Skip):
             verdicts.append(Verdict(name, "skipped", why=answer.why))
         else:
-            verdicts.append(_verdict(name, answer, allowed))
-    verdicts.append(imported if imported.state == "skipped" else _verdict(imported.rule, imported.findings, allowed))
+            verdicts.append(verdict(name, answer, allowed))
+    verdicts.append(imported if imported.state == "skipped" else verdict(imported.rule, imported.findings, allowed))
     return Part(facts, tuple(verdicts))
 
 
-def _verdict(rule: str, findings: Sequence[Finding], allowed: Sequence[Allowed]) -> Verdict:
+def verdict(rule: str, findings: Sequence[Finding], allowed: Sequence[Allowed]) -> Verdict:
+    """How a rule went that answered with ``findings``, the exceptions applied."""
     counted, waived = [], []
     for finding in findings:
         exception = next((each for each in allowed if each.rule == rule and _covers(each, finding)), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import Problem
 from .inspect import Inspection
@@ -69,6 +69,16 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     waived: tuple[Waived, ...] = ()
     why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as a document has it."""
+        return {
+            "rule": self.rule,
+            "state": self.state,
+            "why": self.why or None,
+            "findings": [finding._asdict() for finding in self.findings],
+            "allowed": [{**each.finding._asdict(), "reason": each.by.reason} for each in self.waived],
+        }
 
 
 @dataclass(frozen=True, slots=True)

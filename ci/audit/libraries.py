@@ -26,7 +26,7 @@ _SCHEMA: Mapping[str, Any] = {
                 "type": "object",
                 "additionalProperties": False,
                 "required": ["libraries"],
-                "properties": {"libraries": _WORDS, "recorded": _WORDS},
+                "properties": {"libraries": _WORDS, "recorded": _WORDS, "folder": {"type": "string", "minLength": 1}},
             },
         },
         "forbidden": {
@@ -47,11 +47,15 @@ _SCHEMA: Mapping[str, Any] = {
 
 
 class Preload(NamedTuple):
-    """Libraries that ``distribution`` loads before ours; the release of those ``recorded`` must be written down."""
+    """Libraries that ``distribution`` loads before ours; the release of those ``recorded`` must be written down.
+
+    They lie in ``folder``, as seen from site-packages.
+    """
 
     distribution: str
     libraries: tuple[str, ...]
     recorded: tuple[str, ...]
+    folder: str = ""
 
 
 class Forbidden(NamedTuple):
@@ -92,7 +96,7 @@ def shipped() -> Libraries:
         tuple(data["system"]),
         tuple(data["rocm"]),
         tuple(
-            Preload(name, tuple(entry["libraries"]), tuple(entry.get("recorded", ())))
+            Preload(name, tuple(entry["libraries"]), tuple(entry.get("recorded", ())), entry.get("folder", ""))
             for name, entry in data["preloads"].items()
         ),
         tuple(Forbidden(tuple(entry["names"]), entry["in"], entry["why"]) for entry in data["forbidden"]),

@@ -65,10 +65,16 @@ def requested(settings: Settings, target: str, budget: str, module: str) -> Exam
     asked = settings.get("PYTORCH_ROCM_ARCH")
     checked = arch_list(asked.source, asked.value, archs()) if asked.source else Checked("")
     problems += checked.problems
-    limit = Decimal(budget) if _NUMBER.fullmatch(budget) else Decimal(0)
-    if budget and not limit:
-        problems.append(Problem("wrong-value", f"--budget-mb cannot be {budget!r}", "give megabytes, for example 250"))
+    most = limit(budget, problems)
     documents.refuse(problems)
-    wanted = Wanted(tuple(filter(None, checked.value.split(";"))), int(limit * 1_000_000), module)
+    wanted = Wanted(tuple(filter(None, checked.value.split(";"))), most, module)
     state = Path(settings.get("ROCM_CI_STATE").value)
     return Examination(Path(target), wanted, checked.notices, settings.environ, state)
+
+
+def limit(budget: str, problems: list[Problem]) -> int:
+    """``--budget-mb`` in bytes, 0 where it was not given; what cannot be meant goes to ``problems``."""
+    found = Decimal(budget) if _NUMBER.fullmatch(budget) else Decimal(0)
+    if budget and not found:
+        problems.append(Problem("wrong-value", f"--budget-mb cannot be {budget!r}", "give megabytes, for example 250"))
+    return int(found * 1_000_000)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import CiError, FailedError, InfraError
+from ..errors import CiError, FailedError, InfraError, InternalError
 from ..world import buildx, files
-from . import context, definition, host, travel
+from . import attest, builder, cache_refs, caches, context, definition, host, travel
+from .attest import Attested
+from .cache_refs import Ref
 from .definition import LABEL
 from .inputs import RECIPE
 from .lookup import IDENTITY
@@ -19,6 +23,12 @@ from .workspace import Workspace
 
 if TYPE_CHECKING:
     from .perform import Screen
+
+LOG, FIRST_LOG = "progress.jsonl", "progress-with-caches.jsonl"
+"""What BuildKit told, and what it told the first time where the build was done twice."""
+
+STALL = 120.0
+"""Seconds without a byte after which a layer of a cache is not waited for any longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,37 +46,100 @@ class Order:
     stage: str = ""
     given: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
-    push: bool = False
 
 
-def bake(work: Workspace, folder: Path, screen: Screen, order: Order) -> tuple[Progress, buildx.Baked]:
-    """Carry ``order`` out in ``folder``, which keeps context, definition and log; a bad end is in what it gives."""
-    inputs = order.tier.inputs
-    trees = {name: work.trees[name].root for name in inputs.selected}
-    context.materialise(folder / "context", inputs.selected, trees)
+class Helped(NamedTuple):
+    """What a build does with beside its recipe: caches that it reads, attestations that it makes."""
+
+    caches: tuple[Ref, ...] = ()
+    attested: Attested = Attested()
+
+
+class Done(NamedTuple):
+    """How a build ended: what BuildKit told, the end of buildx, with what it was done, and what went wrong beside."""
+
+    progress: Progress
+    baked: buildx.Baked
+    helped: Helped
+    warnings: tuple[str, ...]
+
+
+class _Stalled(Exception):
+    """A layer that a cache promised does not come."""
+
+
+def bake(work: Workspace, folder: Path, screen: Screen, order: Order) -> Done:
+    """Carry ``order`` out in ``folder``, which keeps context, definition and log; a bad end is in what it gives.
+
+    An end that may be the fault of a cache or of a scanner is none: the build is done once more without them.
+    """
+    tier = order.tier
+    trees = {name: work.trees[name].root for name in tier.inputs.selected}
+    context.materialise(folder / "context", tier.inputs.selected, trees)
     (folder / "context" / RECIPE).mkdir(parents=True, exist_ok=True)
-    files.write_whole(folder / "Dockerfile", inputs.text.encode())
-    progress = Progress()
-    with (
-        host.network(work.settings, _wanted_secrets(order.tier), work.engine.gateway) as network,
-        screen.build(order.tier.name, progress) as shown,
-    ):
-        for notice in network.notices:
+    files.write_whole(folder / "Dockerfile", tier.inputs.text.encode())
+    with host.network(work.settings, _wanted_secrets(tier), work.engine.gateway) as network:
+        chosen = caches.choose(work, tier)
+        for notice in (*network.notices, *chosen.notes):
             screen.say(notice)
-        env = buildx.environment(work.settings, work.engine.at) | definition.secret_environment(network.secrets)
-        files.write_whole(folder / definition.CA_FILE, network.secrets.get("ca", "").encode())
-        files.write_json(folder / "bake.json", _definition(work, order, tuple(network.secrets)))
-        with files.disk_errors(f"cannot write {folder / 'progress.jsonl'}"):
-            log = files.LineLog(folder / "progress.jsonl")
+        helped = Helped(chosen.refs, attest.wanted(work) if order.image else Attested())
+        attempt = partial(_attempt, work, folder, screen, order, dict(network.secrets))
+        progress, baked = attempt(helped=helped)
+        why = spoilt(progress, baked, helped)
+        if baked is not None and not why:
+            return Done(progress, baked, helped, chosen.notes)
+        warning = f"{tier.name}: built once more without caches and scanner, because {why}"
+        screen.warn(warning)
+        (folder / LOG).replace(folder / FIRST_LOG)
+        sbom = helped.attested.without_sbom("the build went wrong with it or with a cache")
+        helped = Helped((), sbom if helped.attested.scans else helped.attested)
+        progress, baked = attempt(helped=helped)
+        if baked is None:
+            raise InternalError("stalled-without-caches", f"{tier.name}: no cache was read, and one stalled")
+        return Done(progress, baked, helped, (*chosen.notes, warning))
 
-        def on_line(_stream: str, line: str) -> None:
-            log.add(line)
-            shown.feed(line)
 
-        with log:
-            builder = buildx.builder(work.settings, work.engine.at)
-            baked = buildx.bake(folder, order.tier.name, builder=builder, env=env, on_line=on_line)
-    return progress, baked
+def _attempt(
+    work: Workspace, folder: Path, screen: Screen, order: Order, secrets: Mapping[str, str], *, helped: Helped
+) -> tuple[Progress, buildx.Baked | None]:
+    """One run of buildx; None for its end where it was stopped because a layer of a cache did not come."""
+    progress = Progress()
+    env = buildx.environment(work.settings, work.engine.at) | definition.secret_environment(secrets)
+    files.write_whole(folder / definition.CA_FILE, secrets.get("ca", "").encode())
+    files.write_json(folder / "bake.json", _definition(work, order, tuple(secrets), helped))
+    with files.disk_errors(f"cannot write {folder / LOG}"):
+        log = files.LineLog(folder / LOG)
+
+    def on_line(_stream: str, line: str) -> None:
+        log.add(line)
+        shown.feed(line)
+        if helped.caches and progress.stalled > STALL:
+            raise _Stalled
+
+    with screen.build(order.tier.name, progress) as shown, log, suppress(_Stalled):
+        return progress, buildx.bake(
+            folder,
+            order.tier.name,
+            builder=buildx.builder(work.settings, work.engine.at),
+            env=env | cache_refs.environment(helped.caches, work.settings),
+            on_line=on_line,
+            allow=tuple(f"fs.read={each}" for each in cache_refs.folders(helped.caches)),
+        )
+    return progress, None
+
+
+def spoilt(progress: Progress, baked: buildx.Baked | None, helped: Helped) -> str:
+    """What a cache or a scanner may be blamed for; empty for a good end, and for one that is the product's own."""
+    if baked is None:
+        return f"no byte came of a cached layer for {STALL:g} s"
+    failure = progress.failure
+    if baked.finished.ok or failure is None or failure.kind == "disk":
+        return ""
+    if failure.stage and failure.exit_code is not None:
+        return ""
+    read = bool(helped.caches) and progress.imported
+    scanned = helped.attested.scans and any(word in failure.step + failure.message for word in ("sbom", "scanner"))
+    return f"it ended with: {failure.message}" if read or scanned else ""
 
 
 def _wanted_secrets(tier: TierPlan) -> frozenset[str]:
@@ -74,14 +147,8 @@ def _wanted_secrets(tier: TierPlan) -> frozenset[str]:
     return host.mounted(item.value for item in inputs if item.kind == "instruction")
 
 
-def _definition(work: Workspace, order: Order, secrets: tuple[str, ...]) -> dict[str, Any]:
-    cache: dict[str, tuple[str, ...]] = {}
+def _definition(work: Workspace, order: Order, secrets: tuple[str, ...], helped: Helped) -> dict[str, Any]:
     tier = order.tier
-    if work.place and tier.decision != "unknown":  # BuildKit would wait for a silent registry without end
-        ref = f"{work.place.repository(work.stack.repository + '/cache')}:{tier.name}"
-        cache["from"] = (f"type=registry,ref={ref}",)
-        if order.push:
-            cache["to"] = (f"type=registry,ref={ref},mode=max,ignore-error=true",)
     return definition.define(
         tier.inputs,
         platform=work.stack.platform,
@@ -89,9 +156,11 @@ def _definition(work: Workspace, order: Order, secrets: tuple[str, ...]) -> dict
         labels={} if order.stage else {**_labels(work, tier), **order.labels},
         parents=order.parents,
         secrets=secrets,
-        cache=cache,
+        cache={"from": tuple(cache_refs.source(ref, work.settings) for ref in helped.caches)},
         stage=order.stage,
         given=order.given,
+        attest=helped.attested.words,
+        driver=builder.driver(work.settings, work.engine.at),
     )
 
 

@@ -1,7 +1,7 @@
 """The hermetic build context: exactly the files of the manifest, copied and checked while copying.
 
 What is hashed is what is sent.  An input the model missed fails the build as a missing
-file; it cannot go stale.  Modes and times are fixed, so umask, owner and age drop out.
+file; it cannot go stale.  Modes are fixed and times follow from the content, so umask, owner and age drop out.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..recipe.tree import Entry
 from ..world import files
-
-_TIME = 315532800
-"""1980-01-01, the oldest time that zip files can hold."""
 
 
 def materialise(folder: Path, selected: Mapping[str, Mapping[str, Entry]], roots: Mapping[str, Path]) -> None:
@@ -50,7 +47,7 @@ def _copy(source: Path, target: Path, entry: Entry, made: set[Path]) -> None:
     else:
         target.write_bytes(found.data)
         target.chmod(0o755 if entry.mode == "0755" else 0o644)
-    os.utime(target, (_TIME, _TIME), follow_symlinks=False)
+    files.settle(target, entry.sha256)
 
 
 def _settle(root: Path) -> None:
@@ -58,4 +55,4 @@ def _settle(root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     for folder, _names, _leaves in os.walk(root, topdown=False):
         Path(folder).chmod(0o755)
-        os.utime(folder, (_TIME, _TIME))
+        files.settle(Path(folder))

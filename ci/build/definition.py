@@ -30,13 +30,16 @@ def define(
     cache: Mapping[str, tuple[str, ...]],
     stage: str = "",
     given: Mapping[str, str] = _NOTHING,
+    attest: Iterable[str] = (),
+    driver: str = "docker",
 ) -> dict[str, Any]:
     """The bake file of one tier; paths are relative to the folder it is saved in.
 
     ``name`` is the image it exports to the engine, ``parents`` maps parent arguments to pinned
     references, ``secrets`` are ids of ``secret_environment``, ``cache`` has ``from`` and ``to``.
     With ``stage`` the files of that stage go to ``FILES`` instead; ``given`` maps a stage to the folder that
-    stands in for it, since to BuildKit a named context comes before a stage of its name.
+    stands in for it, since to BuildKit a named context comes before a stage of its name.  ``driver`` is the
+    builder's.
     """
     contexts = {context: f"context/{context}" for context in inputs.selected if context != RECIPE}
     target = {
@@ -50,9 +53,21 @@ def define(
         "secret": [_secret(identifier) for identifier in secrets],
         "cache-from": list(cache.get("from", ())),
         "cache-to": list(cache.get("to", ())),
-        "output": [f"type=local,dest={FILES}" if stage else f"type=image,name={name}"],
+        "attest": list(attest),
+        "output": [output(driver, name, stage)],
     }
     return {"target": {inputs.tier.name: _literal({key: value for key, value in target.items() if value})}}
+
+
+def output(driver: str, image: str, stage: str = "") -> str:
+    """Where a build goes: into the engine as ``image``, or with ``stage`` to ``FILES``.
+
+    Only the engine's own builder shares the engine's images; any other sends the image there.  No builder pushes:
+    what is published is what the engine has, looked at (docs/decisions/0011-builders.md).
+    """
+    if stage:
+        return f"type=local,dest={FILES}"
+    return f"type={'image' if driver == 'docker' else 'docker'},name={image}"
 
 
 def _secret(identifier: str) -> str:

@@ -11,7 +11,7 @@ from ..errors import ConfigError, Place, Problem
 from ..identity import Input, Manifest
 from ..recipe import dockerfile
 from ..recipe.pins import MARK, Lacking, lacking
-from ..recipe.stack import MAIN, Stack, Tier
+from ..recipe.stack import MAIN, Component, Stack, Tier
 from ..recipe.tree import Entry, Tree
 from ..recipe.values import Resolved
 from ..world import files
@@ -69,6 +69,27 @@ def examine(stack: Stack, tier: Tier, args: Resolved, trees: Mapping[str, Tree],
     if not missing and all(parent.identity for parent in parents):
         manifest = Manifest.of(_inputs(stack, model, reached, parents, selected))
     return Inputs(tier, text, passed, parents, selected, manifest, missing)
+
+
+def part(stack: Stack, whole: Inputs, component: Component, args: Resolved, trees: Mapping[str, Tree]) -> Inputs | None:
+    """The inputs of a component as it is built within a tier; None where the tier does not reach its stage."""
+    if component.dockerfile != whole.tier.dockerfile:
+        return None
+    model = _parse(whole.text, whole.tier.dockerfile)
+    values = {**_values(stack, args), **{parent.argument: parent.reference for parent in whole.parents}}
+    contexts = contexts_of(stack, args, trees)
+    stage = model.stage(component.target)
+    tier, own = (
+        dockerfile.reach(model, target, values, platform=stack.platform, contexts=contexts)
+        for target in (whole.tier.target, component.target)
+    )
+    if stage is None or stage.id not in tier.stages:
+        return None
+    used = {image.ref for image in own.images}
+    parents = tuple(parent for parent in whole.parents if parent.reference in used)
+    names = tuple((parent.argument, parent.name) for parent in parents)
+    alone = Tier(component.name, component.dockerfile, component.target, names, (), component.fetch, component.place)
+    return examine(stack, alone, args, trees, parents)
 
 
 def contexts_of(stack: Stack, args: Resolved, given: Collection[str]) -> frozenset[str]:

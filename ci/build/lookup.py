@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ContractError, InfraError
 from ..names import Place, Reference
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from ..world import registry as oci
 
 IDENTITY = LABEL + "identity"
+REGISTRY, SCOPE, ENGINE = "registry", "scope", "engine"
+"""Where an image is found: what everybody reads, this run's own scope, this host."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """It is there: ``reference`` is ``name:tag@digest`` as seen from ``where`` (engine or registry)."""
+    """It is there: ``reference`` is ``name:tag@digest`` as seen from ``where`` (engine, registry or scope)."""
 
     reference: str
     digest: str
@@ -43,18 +45,27 @@ class Unclear:
 Answer = Found | Absent | Unclear
 
 
-def finder(engine: Engine, place: Place | None, registry: oci.Registry | None) -> Callable[[str, str], Answer]:
-    """Look in the registry first when there is one, then in the engine.
+class Shelf(NamedTuple):
+    """A place in a registry where images are looked up, and what one found there is told as."""
 
-    A registry that did not answer at all is not asked about the next tier: its patience is long.
+    where: str
+    place: Place
+    registry: oci.Registry
+
+
+def finder(engine: Engine, shelves: Sequence[Shelf]) -> Callable[[str, str], Answer]:
+    """Look on the shelves, one after the other, then in the engine.
+
+    A shelf whose registry cannot tell ends the search: what comes later must not be taken for what it has.  One
+    that did not answer at all is not asked about the next tier: its patience is long.
     """
-    silent: list[Unclear] = []
+    silent: dict[str, Unclear] = {}
 
     def lookup(tag: str, identity: str) -> Answer:
-        if place and registry:
-            answer = silent[0] if silent else in_registry(registry, place, tag)
+        for shelf in shelves:
+            answer = silent.get(shelf.where) or in_registry(shelf.registry, shelf.place, tag, shelf.where)
             if isinstance(answer, Unclear) and answer.silent:
-                silent.append(answer)
+                silent[shelf.where] = answer
             if not isinstance(answer, Absent):
                 return answer
         return in_engine(engine, tag, identity)
@@ -68,7 +79,7 @@ def in_engine(engine: Engine, tag: str, identity: str) -> Answer:
     if image is None:
         return Absent()
     _same(image, tag, identity)
-    return Found(f"{tag}@{image.id}", image.id, "engine")
+    return Found(f"{tag}@{image.id}", image.id, ENGINE)
 
 
 def _same(image: Image, tag: str, identity: str) -> None:
@@ -78,15 +89,15 @@ def _same(image: Image, tag: str, identity: str) -> None:
         raise ContractError("moved-tag", message, hint=f"docker image rm {tag}, then run the same command again")
 
 
-def in_registry(registry: oci.Registry, place: Place, tag: str) -> Answer:
-    """What the registry has under a content tag."""
+def in_registry(registry: oci.Registry, place: Place, tag: str, where: str = REGISTRY) -> Answer:
+    """What the registry has under a content tag; ``where`` is what an image there is told as."""
     from ..world import registry as oci
 
     name = Reference.parse(tag)
     repository = place.repository(name.path)
     answer = registry.head(repository.path, name.tag)
     if isinstance(answer, oci.Found):
-        return Found(f"{repository}:{name.tag}@{answer.digest}", answer.digest, "registry")
+        return Found(f"{repository}:{name.tag}@{answer.digest}", answer.digest, where)
     if isinstance(answer, oci.Unknown):
         return Unclear(f"registry {place.host}: {answer.reason}", silent=answer.status is None)
     return Absent()
@@ -104,6 +115,12 @@ def verify_remote(registry: oci.Registry, place: Place, tag: str, identity: str,
 
 def remote_identity(registry: oci.Registry, place: Place, tag: str, digest: str) -> str:
     """The identity in the labels of the image ``digest``, empty for none; ``InfraError`` where it cannot be read."""
+    labels = remote_config(registry, place, tag, digest).get("config", {}).get("Labels") or {}
+    return str(labels.get(IDENTITY, ""))
+
+
+def remote_config(registry: oci.Registry, place: Place, tag: str, digest: str) -> Mapping[str, Any]:
+    """The configuration of the image ``digest`` as its registry has it; ``InfraError`` where it cannot be read."""
     repository = place.repository(Reference.parse(tag).path).path
     document = _json(registry.manifest(repository, digest), tag)
     if "manifests" in document:  # an index: the image beside its attestations
@@ -112,7 +129,8 @@ def remote_identity(registry: oci.Registry, place: Place, tag: str, digest: str)
     config = registry.blob(repository, document["config"]["digest"])
     if not isinstance(config, bytes):
         raise _unreadable(tag, config)
-    return str((json.loads(config).get("config", {}).get("Labels") or {}).get(IDENTITY, ""))
+    found: Mapping[str, Any] = json.loads(config)
+    return found
 
 
 def _json(answer: tuple[oci.Found, bytes] | oci.Absent | oci.Unknown, tag: str) -> dict[str, Any]:

@@ -7,20 +7,23 @@ content tag; a kill at any moment leaves nothing under a tag that has not been v
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import CiError, ConfigError, ContractError, InfraError, Outcome, Problem
-from ..names import Reference, build_tag
+from ..errors import CiError, ConfigError, ContractError, InfraError, InternalError, Outcome, Problem
+from ..names import Place, Reference, build_tag
 from ..world.ledger import Ledger
 from ..world.locks import exclusive
 from . import roots
-from .lookup import IDENTITY, Absent, Answer, Found, Unclear, in_engine, in_registry, verify_remote
+from .lookup import ENGINE, IDENTITY, REGISTRY, SCOPE, Absent, Answer, Found, Unclear, in_engine, in_registry
 from .plan import Plan, TierPlan
 from .workspace import Workspace
 
 if TYPE_CHECKING:  # what only a build needs is imported by the build: a reuse must not wait for it
+    from ..world import registry as oci
+    from .bake import Done, Order
+    from .cache_kept import Kept
     from .progress import Failure, Progress, StageTime
 
 _NOTHING: Mapping[str, str] = {}
@@ -62,7 +65,9 @@ class TierResult:
     size: int | None = None
     largest_layers: tuple[tuple[int, str], ...] = ()
     published: str = "engine"
-    cache: str | None = None
+    cache_read: tuple[str, ...] = ()
+    cache: tuple[Kept, ...] = ()
+    attested: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     failure: Failure | None = None
 
@@ -96,6 +101,10 @@ class Performance:
         """The plan, with the roots here that it needs: without them it has no identities."""
         plan = self.workspace.plan(goals)
         refuse_lacking(plan)
+        if any(tier.decision != "reuse" for tier in plan.tiers):
+            from . import builder
+
+            builder.refuse_unusable(self.workspace, plan, push=self.push, warn=self.screen.warn)
         if not plan.missing_roots:
             return plan
         for name in plan.missing_roots:
@@ -120,12 +129,21 @@ class Performance:
             self._reuse(tier, tier.found, tier.reasons)
             return
         self._refuse_unknown(tier)
-        with exclusive(self.workspace.state, tier.identity, self.screen.say) as waited:
-            answer = self._look_again(tier, waited=waited)
+        with exclusive(self.workspace.state, tier.identity, self.screen.say) as waited, self._alone(tier) as shared:
+            answer = self._look_again(tier, waited=waited or shared)
             if isinstance(answer, Found):
-                self._reuse(tier, answer, ("another run on this host built it meanwhile",))
+                where = "" if shared and not waited else " on this host"
+                self._reuse(tier, answer, (f"another run{where} built it meanwhile",))
             else:
                 self._build(tier)
+
+    def _alone(self, tier: TierPlan) -> AbstractContextManager[bool]:
+        """Equal identities that are published build once per store as well."""
+        if not self.push:
+            return nullcontext(False)
+        from .flight import alone
+
+        return alone(self.workspace, tier, self.ledger.folder.name, self.screen.say)
 
     def _look_again(self, tier: TierPlan, *, waited: bool) -> Answer:
         """What changed since the plan: a run that ended just before we had the lock leaves no other trace."""
@@ -151,21 +169,31 @@ class Performance:
         result = TierResult(tier.name, "reuse", reasons, found.reference, found.digest, tier.identity)
         result.published = found.where
         self.results.append(result)
-        work = self.workspace
-        if found.where == "registry" and work.registry and work.place:
-            verify_remote(work.registry, work.place, tier.tag, tier.identity, found.digest)
-        if self.push and found.where == "engine":
+        self.workspace.verify(found, tier.tag, tier.identity)
+        if found.where == ENGINE:
             self._publish(tier, result)
-        elif self.push:
+        elif self.push and (found.where == SCOPE or self.workspace.writes == self.workspace.place):
             self._attach(tier)
 
     def _build(self, tier: TierPlan) -> None:
         with self.building(tier) as result:
-            self._bake(tier, result)
+            order, done = self._bake(tier, result)
             if tier.inputs.manifest:
-                self.workspace.records.save(self.workspace.stack.name, tier.name, tier.inputs.manifest)
-            if self.push:
-                self._publish(tier, result)
+                image = self.workspace.engine.image(tier.tag)
+                made = image.created if image else ""
+                self.workspace.records.save(self.workspace.stack.name, tier.name, tier.inputs.manifest, made)
+            self._publish(tier, result)
+            self._follow_up(order, done, result)
+
+    def _follow_up(self, order: Order, done: Done, result: TierResult) -> None:
+        """What comes after an image that is in its place, and decides nothing any more: a signature, caches."""
+        from .attest import sign
+        from .cache_keep import keep
+
+        if self.push and result.decision == "build":
+            result.attested += (sign(self.workspace, result.reference),)
+        folder = self.ledger.folder / result.tier
+        result.cache = keep(self.workspace, folder, self.screen, order, done, push=self.push)
 
     def build_from(self, tier: TierPlan, given: Mapping[str, str], labels: Mapping[str, str]) -> None:
         """Build a tier in which folders stand in for stages (see ``bake.Order``), as ``tier.tag`` of this engine.
@@ -196,26 +224,31 @@ class Performance:
         result: TierResult,
         given: Mapping[str, str] = _NOTHING,
         labels: Mapping[str, str] = _NOTHING,
-    ) -> None:
-        """Build under the run's own name, verify, then give the content tag."""
+    ) -> tuple[Order, Done]:
+        """Build under the run's own name, verify, hold it to its contract, then give the content tag."""
         from .bake import Order, bake, build_error
+        from .gate import Gate
 
         work = self.workspace
+        gate = Gate(work, self.ledger, self.screen, tier.name)
         name = f"{work.stack.repository}:{build_tag(self.ledger.folder.name, tier.name)}"
-        order = Order(tier, self.pinned(tier), name, given=given, labels=labels, push=self.push)
+        order = Order(tier, self.pinned(tier), name, given=given, labels=labels)
         image_thing = self.ledger.will_make("image", name)
         try:
-            progress, baked = bake(work, self.ledger.folder / tier.name, self.screen, order)
-            result.stages, result.warnings = progress.stages, progress.warnings
-            result.cache = progress.cache_export
+            done = bake(work, self.ledger.folder / tier.name, self.screen, order)
+            progress, baked = done.progress, done.baked
+            result.stages, result.warnings = progress.stages, (*progress.warnings, *done.warnings)
+            result.cache_read, result.attested = tuple(map(str, done.helped.caches)), done.helped.attested.told
             if not baked.finished.ok:
                 result.failure = progress.failure
                 work.engine.image(name)  # an engine that is gone is the reason, whatever its last words were
                 raise build_error(tier, baked.finished.code, progress.failure, baked.finished.tail())
             result.digest = self._verify(tier, name, baked.metadata)
+            gate.hold(name)
             work.engine.tag(name, tier.tag)
             result.reference = f"{tier.tag}@{result.digest}"
             self._measure(tier, result)
+            return order, done
         finally:
             self.ledger.clear(image_thing, lambda: work.engine.untag(name), self.screen.warn)
 
@@ -253,26 +286,28 @@ class Performance:
         result.largest_layers = tuple(row for row in sorted(rows, reverse=True)[:3] if row[0])
 
     def _publish(self, tier: TierPlan, result: TierResult) -> None:
-        """Push under the content tag; the first image there wins, a later builder adopts it."""
+        """Push under the content tag, if that is asked for; the first image there wins, a later builder adopts it."""
         from ..world import registry as oci
 
-        work = self.workspace
-        if work.place is None or work.registry is None:
+        if why := self.workspace.scope.withheld:
+            result.published = f"engine, not published: {why}"
+        if not self.push or self.workspace.place is None:  # wheels alone are released without any registry
             return
-        answer = in_registry(work.registry, work.place, tier.tag)
+        place, registry = self._target()
+        answer = in_registry(registry, place, tier.tag)
         if isinstance(answer, Unclear):
             raise InfraError("could-not-tell", f"{tier.name}: {answer.reason}", hint="run the same command again")
         if isinstance(answer, Found):
             self._adopt(tier, result, answer)
             return
-        name = Reference.parse(tier.tag)
-        remote = f"{work.place.repository(name.path)}:{name.tag}"
+        work, name = self.workspace, Reference.parse(tier.tag)
+        remote = f"{place.repository(name.path)}:{name.tag}"
         self.screen.say(f"{tier.name}: pushing {remote}")
         thing = self.ledger.will_make("image", remote)
         try:
             work.engine.tag(tier.tag, remote)
             pushed = work.engine.push(remote)
-            seen = work.registry.head(work.place.repository(name.path).path, name.tag)
+            seen = registry.head(place.repository(name.path).path, name.tag)
             if not isinstance(seen, oci.Found) or pushed != result.digest:
                 message = f"{remote}: pushed {result.digest}, the registry shows {getattr(seen, 'digest', seen)}"
                 raise InfraError("push-unverified", message, hint="run the same command again")
@@ -282,28 +317,40 @@ class Performance:
             raise
         self.ledger.gone(thing)
         if seen.digest != pushed:  # somebody else pushed at the same moment, and came last
-            self._adopt(tier, result, Found(f"{remote}@{seen.digest}", seen.digest, "registry"))
+            self._adopt(tier, result, Found(f"{remote}@{seen.digest}", seen.digest, REGISTRY))
             return
-        result.reference, result.published = f"{remote}@{pushed}", f"engine, {work.place.host}"
+        result.reference, result.published = f"{remote}@{pushed}", self._published()
+
+    def _target(self) -> tuple[Place, oci.Registry]:
+        """Where this run publishes, and what answers there."""
+        work = self.workspace
+        if work.writes is None or work.target is None:
+            raise InternalError("nowhere-to-push", f"a push was asked for, and {work.scope} may write nowhere")
+        return work.writes, work.target
+
+    def _published(self) -> str:
+        """How a result tells where its image is: a scope is never told as what everybody reads."""
+        place, _ = self._target()
+        return f"engine, {place.host}" if place == self.workspace.place else f"engine, scope {place}"
 
     def _attach(self, tier: TierPlan) -> None:
         """Put the manifest beside the published image; a rerun after a kill finds it there, or does it then."""
         from ..world import registry as oci
         from . import travel
 
-        work = self.workspace
-        if work.place is None or work.registry is None or tier.inputs.manifest is None:
+        place, registry = self._target()
+        if tier.inputs.manifest is None:
             return
         name = Reference.parse(tier.tag)
-        repository = work.place.repository(name.path).path
-        seen = work.registry.head(repository, name.tag)
+        repository = place.repository(name.path).path
+        seen = registry.head(repository, name.tag)
         if not isinstance(seen, oci.Found):
             raise InfraError("push-unverified", f"{tier.tag} was published and is not there: {seen}")
         subject = {"mediaType": seen.media_type, "digest": seen.digest, "size": seen.size}
-        travel.publish(work.registry, repository, subject, tier.inputs.manifest)
+        travel.publish(registry, repository, subject, tier.inputs.manifest)
 
     def _adopt(self, tier: TierPlan, result: TierResult, found: Found) -> None:
-        result.published = f"engine, {self.workspace.place.host}" if self.workspace.place else "engine"
+        result.published = self._published()
         result.reference = found.reference
         if found.digest == result.digest:
             return

@@ -78,6 +78,8 @@ class Progress:
         self._last_word = ""
         self._warnings: dict[str, None] = {}
         self._now: float | None = None
+        self._open: dict[tuple[str, str], object] = {}
+        self._moved = 0.0
 
     def feed(self, line: str) -> tuple[Event, ...]:
         """Take one line; a line that is no progress record is kept in ``notes`` and gives no event."""
@@ -168,6 +170,23 @@ class Progress:
         return wrong[0] if wrong else "ok"
 
     @property
+    def imported(self) -> bool:
+        """A cache was read, or at least begun to be."""
+        return any(v.kind == "cache-import" and v.spans for v in self._vertices.values())
+
+    @property
+    def executing(self) -> bool:
+        """A RUN is at work; one whose layers are on their way from a cache is not."""
+        running = (v for v in self._vertices.values() if v.kind == "step" and v.running and not v.cached)
+        return any(" RUN " in f" {v.step}" for v in running)
+
+    @property
+    def stalled(self) -> float:
+        """Seconds, by the records' clock, since a byte came of the layers that are on their way; 0 where none is."""
+        waiting = [v for v, _ in self._open if self._vertices[v].running]
+        return (self._now or 0.0) - self._moved if waiting else 0.0
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """BuildKit's lint warnings and failed cache imports, each once, in order."""
         imports = (v for v in self._vertices.values() if v.kind == "cache-import" and v.error)
@@ -212,12 +231,23 @@ class Progress:
 
     def _status(self, raw: Mapping[str, object]) -> Iterator[Event]:
         """The phases of an export (layers, push, unpack) read like its log; transfers are noise."""
-        self._seen(moment(raw.get("timestamp")))
+        at = self._seen(moment(raw.get("timestamp")))
         vertex = self._vertices.get(str(raw.get("vertex")))
         phase = printable(str(raw.get("id", "")))
+        if vertex is not None and phase.startswith("sha256:"):
+            self._transfer((vertex.digest, phase), raw, at)
         if vertex is not None and vertex.kind in ("export", "cache-export") and phase not in vertex.phases:
             vertex.phases.add(phase)
             yield from self._lines(vertex, (phase,))
+
+    def _transfer(self, key: tuple[str, str], raw: Mapping[str, object], at: float | None) -> None:
+        """A layer on its way, told several times a second whether or not anything comes."""
+        current = raw.get("current")
+        if key not in self._open or self._open[key] != current:
+            self._moved = max(self._moved, at or 0.0)
+        self._open[key] = current
+        if raw.get("completed") or current == raw.get("total"):
+            del self._open[key]
 
     def _log(self, raw: Mapping[str, object]) -> Iterator[Event]:
         self._seen(moment(raw.get("timestamp")))

@@ -27,9 +27,9 @@ class Records:
     def __init__(self, state: Path) -> None:
         self.folder = state / f"user-{os.getuid()}"
 
-    def save(self, stack: str, tier: str, manifest: Manifest) -> None:
-        """Remember ``manifest`` as the last one of the tier."""
-        rows = {"version": VERSION, "inputs": manifest.to_json()}
+    def save(self, stack: str, tier: str, manifest: Manifest, made: str = "") -> None:
+        """Remember ``manifest`` as the last one of the tier; ``made`` is when its image says that it was made."""
+        rows = {"version": VERSION, "made": made, "inputs": manifest.to_json()}
         files.write_json(self._manifest(manifest.identity), rows)
         files.write_json(self.folder / "last" / stack / f"{tier}.json", manifest.identity)
 
@@ -42,6 +42,11 @@ class Records:
         """The identity of that manifest; empty where there is none."""
         identity = files.read_json(self.folder / "last" / stack / f"{tier}.json")
         return identity if isinstance(identity, str) else ""
+
+    def made(self, identity: str) -> str:
+        """When the image of an identity was made that was built here last; empty where that is not known."""
+        data = files.read_json(self._manifest(identity)) or {}
+        return str(data.get("made", ""))
 
     def manifest(self, identity: str) -> Manifest | None:
         """The manifest of an identity, or of the only one that begins with these digits."""

@@ -23,8 +23,9 @@ from ..world.engine import Engine, endpoint
 from . import plan as planning
 from . import roots
 from .inputs import RECIPE
-from .lookup import Absent, finder
+from .lookup import REGISTRY, SCOPE, Absent, Found, Shelf, finder, verify_remote
 from .record import Records
+from .scope import ALONE, Reach, Scope, reach
 
 if TYPE_CHECKING:
     from ..world.registry import Registry
@@ -32,7 +33,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Workspace:
-    """The world of one run of a build verb."""
+    """The world of one run of a build verb.
+
+    ``place`` is where published images and caches are read, ``registry`` what answers there.  ``writes`` is where
+    this run may put any, and ``target`` what answers there: the same for a trusted run, a place in its ``scope`` for
+    an untrusted one, None where it may write nowhere.
+    """
 
     settings: Settings
     stack: Stack
@@ -44,6 +50,14 @@ class Workspace:
     state: Path
     records: Records
     clock: Clock
+    writes: Place | None = None
+    target: Registry | None = None
+    scope: Scope = ALONE
+
+    @property
+    def reach(self) -> Reach:
+        """How far this run is trusted, and its places."""
+        return Reach(self.scope, self.place, self.writes)
 
     def plan(self, goals: tuple[str, ...], *, everything: bool = False) -> planning.Plan:
         """Plan ``goals`` against the world as it is now; nothing is written."""
@@ -85,8 +99,21 @@ class Workspace:
 
     @cached_property
     def look(self) -> planning.Lookup:
-        """Look one content tag up: the registry first when there is one, then the engine."""
-        return finder(self.engine, self.place, self.registry)
+        """Look one content tag up: where everybody reads, then in the run's own scope, then in the engine."""
+        return finder(self.engine, self._shelves)
+
+    @property
+    def _shelves(self) -> tuple[Shelf, ...]:
+        found = [Shelf(REGISTRY, self.place, self.registry)] if self.place and self.registry else []
+        if self.writes and self.target and self.writes != self.place:
+            found.append(Shelf(SCOPE, self.writes, self.target))
+        return tuple(found)
+
+    def verify(self, found: Found, tag: str, identity: str) -> None:
+        """Read the label of what a registry was found to have under ``tag``; see ``lookup.verify_remote``."""
+        for shelf in self._shelves:
+            if shelf.where == found.where:
+                verify_remote(shelf.registry, shelf.place, tag, identity, found.digest)
 
     def remember(self) -> None:
         """Keep the hash caches for the next run, and the roots for an explanation without an engine."""
@@ -120,14 +147,29 @@ def open_workspace(
     wanted = goals or tuple(stack.tiers)
     folders = _folders(stack, sources, args, problems)
     _try(problems, lambda: planning.check_args(stack, args, wanted, folders))
+    given = place[0] if place else None
+    reached = [Reach(ALONE, given, given)]
+    _try(problems, lambda: reached.append(reach(settings, given, lambda: _changeable(folders))))
     documents.refuse(problems)
     args = found_commits(stack, args, git.remote_commit)
     state = Path(settings.get("ROCM_CI_STATE").value)
     records = Records(state)
     clock = SystemClock()
     trees = {name: _tree(name, root, records) for name, root in folders.items()}
-    registry = registry_at(place[0], clock, say) if place else None
-    return Workspace(settings, stack, args, trees, engine, place[0] if place else None, registry, state, records, clock)
+    reads, writes = reached[-1].reads, reached[-1].writes
+    registry = registry_at(reads, clock, say) if reads else None
+    target = registry if reads == writes else registry_at(writes, clock, say) if writes else None
+    scope = reached[-1].scope
+    return Workspace(
+        settings, stack, args, trees, engine, reads, registry, state, records, clock, writes, target, scope
+    )
+
+
+def _changeable(folders: Mapping[str, Path]) -> Iterator[Path]:
+    """Every tree that whoever asked for this run may have written."""
+    yield from folders.values()
+    if around := git.toplevel(Path.cwd()):
+        yield around
 
 
 def _tree(name: str, root: Path, records: Records) -> Tree:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
-from ..build import roots
+from ..build import builder, roots
 from ..errors import Outcome
 from ..names import Place
 from ..world import buildx, host, probes
 from ..world.engine import DEFAULT_HOST, Endpoint, endpoint
 from ..world.registry import Denied, Granted, Permission, Registry, Unknown
-from .findings import Case, Finding, space
+from .findings import Case, Finding, State, space
 
 ENGINE_MINIMUM = (28, 0)
 BUILDX_MINIMUM = (0, 17)
@@ -81,37 +80,32 @@ def _numbers(version: str) -> tuple[int, int]:
 
 
 def look_at_builder(case: Case) -> Iterator[Finding]:
-    """Whether ROCM_CI_BUILDER exists and builds where images are used."""
-    setting = case.settings.get("ROCM_CI_BUILDER")
+    """Whether ROCM_CI_BUILDER exists, builds where images are used, and can do the stack's work."""
     at = endpoint(case.settings)
-    name, context = buildx.builder(case.settings, at), at.context
-    found = probes.builder(case.settings, name)
-    if found is None:
-        remedy = f"docker buildx create --name {name}, or unset ROCM_CI_BUILDER"
-        message = f"there is no builder {name!r} (from {setting.source or at.source})"
-        yield Finding("builder", "fail", message, remedy, Outcome.CONFIG)
-    elif found.driver == "docker" and context and found.endpoint != context:
-        message = f"{name} builds in another engine than the one of context {context}, where images are used"
-        yield Finding("builder", "fail", message, f"set ROCM_CI_BUILDER={context}", Outcome.CONFIG)
-    else:
-        yield Finding("builder", "ok", f"{name} ({setting.source or at.source}), driver {found.driver}")
+    choice = builder.chosen(case.settings, at)
+    if wrong := builder.misnamed(choice, at, case.stack):
+        yield Finding("builder", "fail", wrong.message, wrong.hint, wrong.outcome)
+        return
+    if choice.found is None or choice.found.driver == builder.OWN or case.stack is None:
+        yield Finding("builder", "ok", f"{choice.name} ({choice.source}), driver {builder.OWN}")
+        return
+    told = builder.asked(choice, case.settings, at, case.start)
+    name = f"{choice.name} ({choice.source}), driver {choice.found.driver}"
+    found = tuple(builder.faults(told, case.stack))
+    if not found:
+        node = told.nodes[0]
+        yield Finding("builder", "ok", f"{name}, BuildKit {node.version} for {', '.join(node.platforms)}")
+    for fault in found:
+        state: State = "warn" if fault.outcome is Outcome.OK else "fail"
+        yield Finding("builder", state, f"{name}: {fault.message}", fault.hint, fault.outcome)
 
 
 def look_at_disk(case: Case) -> Iterator[Finding]:
     """Free space where the engine keeps its data, if that is on this host."""
-    engine = case.engine()
-    if not engine.at.host.startswith("unix://"):
-        yield Finding("disk", "ok", f"not measured: the engine is on another host ({engine.at.host})")
+    folder = builder.room(case.engine())
+    if isinstance(folder, str):
+        yield Finding("disk", "ok", f"not measured: {folder}")
         return
-    info = engine.info()
-    folders = [Path(str(info.get("DockerRootDir") or "/"))]
-    if (info.get("Containerd") or {}).get("Address") == "/run/containerd/containerd.sock":
-        folders.append(Path("/var/lib/containerd"))  # of a containerd that the engine did not start
-    here = [folder for folder in folders if folder.exists()]
-    if not here:
-        yield Finding("disk", "ok", f"not measured: the engine's {folders[0]} is not on this host")
-        return
-    folder = min(here, key=host.free_disk)
     needed = case.stack.disk_gb if case.stack else 0
     yield space("disk", folder, needed, "free some: docker system df, then docker image prune")
 

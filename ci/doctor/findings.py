@@ -15,6 +15,7 @@ from ..world import host
 from ..world.clock import Clock
 from ..world.engine import Engine
 from ..world.http import Send
+from ..world.nics import Nics
 from ..world.process import Run
 from ..world.sysfs import Devices
 
@@ -24,27 +25,36 @@ STATES: tuple[State, ...] = ("fail", "warn", "ok")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found; ``outcome`` is what a failure makes of the whole run."""
+    """What one check found; ``outcome`` is what a failure makes of the whole run.
+
+    ``subject`` is the one of many things that a check asks for: each has a line of its own.
+    """
 
     check: str
     state: State
     message: str
     remedy: str = ""
     outcome: Outcome = Outcome.OK
+    subject: str = ""
 
 
 @dataclass(frozen=True)
 class Case:
-    """All a check may look at. ``stack`` is None where it cannot be read, which is a finding of its own."""
+    """All a check may look at. ``stack`` is None where it cannot be read, which is a finding of its own.
+
+    ``start`` is for programs of this host, ``fetch`` for those that ask another one.
+    """
 
     settings: Settings
     stack: Stack | None
     folder: Path
     engine: Callable[[], Engine]
     start: Run
+    fetch: Run
     send: Send
     clock: Clock
     gpus: Callable[[], Devices]
+    nics: Callable[[], Nics]
 
     @property
     def state(self) -> Path:

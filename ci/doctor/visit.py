@@ -13,18 +13,25 @@ from typing import Any
 
 from ..answer import Answer
 from ..build.vertex import printable
-from ..errors import CiError, Outcome, worst
+from ..errors import CiError, ConfigError, Outcome, worst
 from ..report.units import counted
 from ..settings import Settings
+from ..world import nics as cards
 from ..world import probes, sysfs
 from ..world.clock import SystemClock
 from ..world.engine import Engine, endpoint
 from ..world.http import send
-from . import builders, surroundings
+from . import builders, nics, pages, surroundings, trust, upstreams
 from .findings import STATES, Case, Check, Finding
 
 DEADLINE = 3.0
-"""Seconds a check may take; all run at once, so it is what the whole visit takes where something hangs."""
+"""Seconds a check may take; all run at once, so it is what the whole visit takes where something hangs.
+
+A stack that is built from elsewhere gets ``upstreams.ALL`` more.
+"""
+
+_WIDE = 120
+"""Characters up to which a remedy stands beside its finding."""
 
 _WAKE = "start it (./ci/bootstrap true, or systemctl restart docker), or correct DOCKER_HOST or the docker context"
 _PLUGIN = "docker buildx version should answer at once: reinstall docker-cli and docker-buildx"
@@ -44,12 +51,15 @@ CHECKS: tuple[Check, ...] = (
     Check("state", surroundings.look_at_state_folder, _MOUNT),
     Check("runs", surroundings.look_at_runs, _MOUNT, fatal=False),
     Check("registry", builders.look_at_registry, _REGISTRY),
+    Check("trust", trust.look_at_trust, _REGISTRY),
     Check("network", surroundings.look_at_network, _MOUNT, fatal=False),
     Check("clock", surroundings.look_at_clock, "run it again"),
     Check("git", surroundings.look_at_git, _GIT, fatal=False),
     Check("gpus", surroundings.look_at_gpus, _DRIVER, fatal=False),
     Check("amd-smi", surroundings.look_at_amd_smi, _DRIVER, fatal=False),
     Check("leases", surroundings.look_at_leases, _MOUNT, fatal=False),
+    Check("nics", nics.look_at_nics, _DRIVER, fatal=False),
+    Check("pins", upstreams.look_at_pins, "run it again"),
 )
 
 
@@ -62,11 +72,21 @@ def answer(settings: Settings) -> Answer:
         Path.cwd(),
         lambda: Engine(endpoint(settings)),
         probes.ask,
+        partial(probes.ask, seconds=pages.PATIENCE),
         send,
         SystemClock(),
         sysfs.devices,
+        partial(cards.look, nics.MODULES),
     )
-    return render((*about_stack, *examine(case, CHECKS)))
+    return render((*about_stack, *examine(case, CHECKS, patience(case))))
+
+
+def patience(case: Case) -> float:
+    """Seconds for the slowest check: what is elsewhere takes longer to answer than this host."""
+    try:
+        return DEADLINE + upstreams.ALL if upstreams.needed(case).asked else DEADLINE
+    except ConfigError:  # the check tells it as well
+        return DEADLINE
 
 
 def examine(case: Case, checks: Sequence[Check], seconds: float = DEADLINE) -> tuple[Finding, ...]:
@@ -110,20 +130,20 @@ def _troubled(check: Check, error: BaseException) -> Finding:
 
 
 def _merged(found: Iterable[Finding]) -> Iterator[Finding]:
-    """One finding per check and state, the lesser states of a check left out."""
-    groups: dict[str, list[Finding]] = {}
+    """One finding per check and subject, its lesser states left out."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
     for each in found:
-        groups.setdefault(each.check, []).append(each)
-    for name, group in groups.items():
+        groups.setdefault((each.check, each.subject), []).append(each)
+    for (name, subject), group in groups.items():
         state = min((each.state for each in group), key=STATES.index)
         same = [each for each in group if each.state == state]
         message = "; ".join(dict.fromkeys(each.message for each in same))
         remedy = "; ".join(dict.fromkeys(each.remedy for each in same if each.remedy))
-        yield Finding(name, state, message, remedy, worst(each.outcome for each in same))
+        yield Finding(name, state, message, remedy, worst(each.outcome for each in same), subject)
 
 
 def render(found: Sequence[Finding]) -> Answer:
-    """Failures first, each remedy below its line, one word at the end."""
+    """Failures first, a remedy beside its finding or below it, one word at the end."""
     ordered = sorted(found, key=lambda each: STATES.index(each.state))
     width = max((len(each.check) for each in ordered), default=0)
     lines = [line for each in ordered for line in _lines(each, width)]
@@ -136,15 +156,22 @@ def render(found: Sequence[Finding]) -> Answer:
 
 
 def _lines(finding: Finding, width: int) -> Iterator[str]:
-    message = " ".join(printable(finding.message.replace("\n", " ")).split())
-    yield f"{finding.state:<4}  {finding.check:<{width}}  {message}"
-    if finding.remedy:
-        yield " " * (width + 8) + "→ " + " ".join(printable(finding.remedy).split())
+    subject = f"{finding.subject}: " if finding.subject else ""
+    message = " ".join(printable(subject + finding.message.replace("\n", " ")).split())
+    line = f"{finding.state:<4}  {finding.check:<{width}}  {message}"
+    remedy = "→ " + " ".join(printable(finding.remedy).split())
+    if finding.subject and finding.remedy and len(f"{line} {remedy}") <= _WIDE:
+        yield f"{line} {remedy}"  # many of one kind are read as a table
+    else:
+        yield line
+        if finding.remedy:
+            yield " " * (width + 8) + remedy
 
 
 def _document(finding: Finding) -> dict[str, Any]:
     return {
         "check": finding.check,
+        "subject": finding.subject,
         "state": finding.state,
         "message": finding.message,
         "remedy": finding.remedy,

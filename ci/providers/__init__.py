@@ -1,1 +1,1 @@
-"""The CI systems we run under: what each wants to see, one subject per file."""
+"""The CI systems we run under: what each tells and wants to see, one file per CI, and whom a policy trusts."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from ..errors import ContractError
 from ..names import wheel_path
 from ..world.store import Store
-from .manifest import WheelRow, broken, decoded, encoded
+from ..world.versioned import broken, decoded, encoded
+from .manifest import WheelRow
 
 SET = "manifest.json"
 

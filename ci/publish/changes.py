@@ -50,8 +50,12 @@ class Changes:
         }
 
 
-def between(old: Release | None, new: Release, log: Callable[[str, str], Sequence[Commit] | None]) -> Changes:
-    """What ``new`` has that ``old`` had not; ``log(old, new)`` lists the commits between, None where it cannot."""
+Log = Callable[[str, str], Sequence[Commit] | None]
+"""``log(old, new)`` lists the commits between, newest first; None where it cannot."""
+
+
+def between(old: Release | None, new: Release, log: Log) -> Changes:
+    """What ``new`` has that ``old`` had not."""
     if old is None:
         return Changes("", (), (), _sizes(None, new), _tests(None, new))
     commits = log(old.commit, new.commit)

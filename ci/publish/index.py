@@ -16,8 +16,8 @@ def entries(release: Release) -> tuple[Entry, ...]:
 
 
 def of_set(release: Release) -> Mapping[str, bytes]:
-    """The pages of one release, by path below ``simple/``; its wheels lie beside ``simple``."""
-    return pages.everything(entries(release))
+    """The pages of one release, by path below ``simple/``, beside which its wheels lie; none without wheels."""
+    return pages.everything(entries(release)) if release.wheels else {}
 
 
 def of_channel(releases: Iterable[Release]) -> Mapping[str, bytes]:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from ..errors import ContractError
 from ..names import JournalName
 from ..world import files
-from .manifest import Standing, broken, decoded, encoded
+from ..world.versioned import broken, decoded, encoded
+from .manifest import Standing
 from .places import Places
 
 RELEASE, PROMOTE, ROLLBACK = "release", "promote", "rollback"

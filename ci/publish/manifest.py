@@ -7,20 +7,14 @@ channel and the truth: tags and index follow it.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
-from ..errors import ConfigError, ContractError
-
-VERSION = 1
-"""Version of every document of a channel: the one before is read, a newer one is refused and left alone."""
+from ..world.versioned import broken, decoded, encoded
 
 MANIFEST = "release.json"
 STANDING = "standing.json"
-
-T = TypeVar("T")
 
 
 class ImageRow(NamedTuple):
@@ -147,27 +141,3 @@ class Standing:
         if type(found.sequence) is not int or not all(isinstance(text, str) for text in (*texts, *found.listed)):
             raise broken(where, "a number or a text stands where the other belongs")
         return found
-
-
-def encoded(document: Mapping[str, Any]) -> bytes:
-    """A document of a channel as it is stored, its version noted in it."""
-    return (json.dumps({"schema": VERSION, **document}, indent=1, sort_keys=True) + "\n").encode()
-
-
-def decoded(data: bytes, where: str) -> dict[str, Any]:
-    """What ``encoded`` wrote, without the version; raises for a newer one and for what is no such document."""
-    try:
-        document = json.loads(data)
-        version = int(document.pop("schema"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise broken(where, str(error)) from None
-    if version > VERSION:
-        hint = "use the newer rocm-ci that wrote it; it was left as it is"
-        raise ConfigError("newer-document", f"{where} was written by a newer version", hint=hint)
-    return dict(document)
-
-
-def broken(where: str, why: str) -> ContractError:
-    """The error of a document that cannot be read; ``where`` names it."""
-    hint = "somebody else wrote it, or it was cut off; look at it, nothing was changed"
-    return ContractError("broken-document", f"{where} is not what this tool writes: {why}", hint=hint)

@@ -11,9 +11,8 @@ from ..build.workspace import Workspace, registry_at
 from ..errors import ConfigError, ContractError
 from ..names import Place, ReleaseTag
 from ..settings import Settings
-from ..wheels.place import opened
 from ..world.clock import Clock
-from ..world.store import Store
+from ..world.store import Store, opened
 from .channel import Channel, Channels
 from .manifest import MANIFEST, STANDING, Release, Standing
 
@@ -102,7 +101,7 @@ def open_places(
     channel = channels.channel(name)
     named = _store(work.settings, channel)
     place = Place.parse(channel.registry) if channel.registry else work.place
-    if channels.images and place is None:
+    if channels.images_of(channel) and place is None:
         hint = "give --registry, set ROCM_CI_REGISTRY, or name `registry:` in the channel"
         raise ConfigError("no-registry", f"channel {name} has images and no registry", hint=hint)
     registry = registry_at(place, work.clock, say, anonymous=anonymous) if place else None

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from ..build.inputs import RECIPE
 from ..build.workspace import Workspace
 from ..errors import CiError, ConfigError, EmptyError, InfraError, Interrupted, Problem, worst
 from ..suites import job as suite_job
@@ -17,14 +16,14 @@ from ..suites.plan import SuitePlan, Wish
 from ..suites.request import Request as SuiteRequest
 from ..wheels import job as wheel_job
 from ..wheels.job import Request
-from ..wheels.place import opened
 from ..world.history import known_tags
+from ..world.store import opened
 from . import versions
 from .channel import Channel, Channels
 from .manifest import Release
 from .order import ancestry, overtaken
 from .places import Places
-from .trees import Past, look, problems
+from .trees import Past, folders, look, problems
 
 T = TypeVar("T")
 _OF_TREES = frozenset({"no-commit", "shallow-clone", "dirty-tree"})
@@ -75,6 +74,10 @@ class _Preflight:
             hint = f"release to another channel, then: inv promote COMMIT --to {self.places.channel.name}"
             message = f"channel {self.places.channel.name} takes only what was released before"
             self.errors.append(ConfigError("only-promoted", message, hint=hint))
+        if self.places.channel.images:
+            hint = f"inv promote HEAD --to {self.places.channel.name} moves its pointers"
+            message = f"channel {self.places.channel.name} has only images that were built before"
+            self.errors.append(ConfigError("only-promoted", message, hint=hint))
         wheels = self._wheels()
         if commit:
             self._try(lambda: self._versions(pasts, wheels))
@@ -95,12 +98,8 @@ class _Preflight:
 
     def _folders(self) -> dict[str, Path]:
         """Every tree by what it is, the one whose commit is released first."""
-        trees = {name: tree.root for name, tree in self.work.trees.items()}
-        first = next(iter(self.work.stack.sources), RECIPE)
-        named = {f"source {name}" if name != RECIPE else RECIPE: root for name, root in trees.items()}
         projects = {f"project {each.project}": self._project(each.project) for each in self.channels.wheels}
-        key = RECIPE if first == RECIPE else f"source {first}"
-        return {key: trees[first], **named, **{name: root for name, root in projects.items() if root}}
+        return {**folders(self.work), **{name: root for name, root in projects.items() if root}}
 
     def _project(self, project: str) -> Path | None:
         return (self.work.stack.recipe / project).resolve() if project else None

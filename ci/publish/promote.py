@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from ..build.perform import Performance
 from ..errors import ConfigError, ContractError, Outcome, Problem
 from ..names import WheelVersion, wheel_path
 from ..world import files
-from ..world.history import points_at
+from ..world.history import commits_between, points_at
 from ..world.process import Run, run
 from . import journal, pointers
 from .channel import Channel
@@ -60,7 +61,7 @@ def promote(asked: Transfer, performance: Performance, start: Run = run) -> Resu
         staged = stage(target, Candidate(given(release, target), _fetched(source, release, wheels)), origin)
         prove(target, staged, environments, start, performance.workspace.settings)
         done = switch(target, staged, performance.ledger.folder.name, journal.PROMOTE, ancestry(asked.folder))
-    return result(target, staged, done, asked.folder)
+    return result(target, staged, done, partial(commits_between, asked.folder))
 
 
 def given(release: Release, target: Places) -> Release:
@@ -75,6 +76,10 @@ def chosen(asked: Transfer) -> Release:
     if not channel.promoted:
         hint = f"a commit is released there with inv release-nightly --channel {channel.name}"
         raise ConfigError("not-promoted", f"channel {channel.name} is built, nothing is promoted to it", hint=hint)
+    if asked.source.channel.images:
+        hint = "name a channel with wheels: --channel nightly"
+        message = f"channel {asked.source.channel.name} has images alone, which are no release"
+        raise ConfigError("not-a-release", message, hint=hint)
     release = asked.source.released(resolve(asked.source, asked.wanted))
     problems = [*_version_problems(release, channel, asked.folder), *_suite_problems(release, channel)]
     if problems:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from ..build import age
 from ..build.inputs import RECIPE
 from ..build.perform import Performance
 from ..build.workspace import Workspace
@@ -17,7 +19,7 @@ from ..world import files
 from ..world.history import commits_between
 from ..world.process import Run, run
 from . import changes, index, journal, pointers, preflight, survey
-from .changes import Changes
+from .changes import Changes, Log
 from .channel import Channels
 from .decide import Part
 from .journal import Move
@@ -49,6 +51,7 @@ class Outlook:
     """What a release would do: the way to every part, the suites to run, every pointer's old and new value.
 
     A new value is None where it is not known before it is made; ``there`` says that the release is staged already.
+    ``aged`` tells of images that are older than they may be.
     """
 
     channel: str
@@ -57,17 +60,22 @@ class Outlook:
     parts: tuple[Part, ...]
     suites: Mapping[str, int]
     moves: tuple[Move, ...]
+    aged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Result:
-    """A release that stands; ``images`` are references by digest, ``ways`` how to install its wheels."""
+    """A release that stands; ``images`` are references by digest, ``ways`` how to install its wheels.
+
+    ``aged`` tells of images that are older than they may be.
+    """
 
     release: Release
     switched: Switched
     changes: Changes
     images: Mapping[str, str]
     ways: tuple[Line, ...]
+    aged: tuple[str, ...] = ()
 
 
 def outlook(ground: Ground) -> Outlook:
@@ -78,13 +86,12 @@ def outlook(ground: Ground) -> Outlook:
     if release is not None:
         same_inputs(release, ground.work)
         aim: Mapping[str, str | None] = pointers.wanted(places, release, listed(places, release))
-        return Outlook(channel.name, ready.commit, True, (), {}, moves(places, aim, ready.commit))
+        return Outlook(channel.name, ready.commit, True, (), {}, moves(places, aim, ready.commit), aged(ground))
     parts = survey.outlook(ground.work, places, ground.channels, ready)
     images = {pointers.image_pointer(places, part.name): part.digest or None for part in parts if part.kind == "image"}
     index_of = {pointers.index_pointer(places): None} if ground.channels.wheels else {}
-    return Outlook(
-        channel.name, ready.commit, False, parts, channel.suites, moves(places, {**images, **index_of}, ready.commit)
-    )
+    change = moves(places, {**images, **index_of}, ready.commit)
+    return Outlook(channel.name, ready.commit, False, parts, channel.suites, change, aged(ground))
 
 
 def perform(ground: Ground, performance: Performance, start: Run = run) -> Result:
@@ -92,6 +99,9 @@ def perform(ground: Ground, performance: Performance, start: Run = run) -> Resul
     work, places, compare = ground.work, ground.places, ancestry(ground.folder)
     date = f"{places.clock.now():%Y-%m-%d}"
     ready = preflight.check(work, places, ground.channels)
+    old = aged(ground)
+    for each in old:
+        performance.screen.warn(each)
     with told(places, ready.commit):
         release = places.release(ready.commit)
         if release is None:
@@ -105,13 +115,26 @@ def perform(ground: Ground, performance: Performance, start: Run = run) -> Resul
             with scratch(performance) as folder:
                 prove(places, release, folder, start, work.settings)
         done = switch(places, release, performance.ledger.folder.name, journal.RELEASE, compare)
-    return result(places, release, done, ground.folder)
+    return replace(result(places, release, done, partial(commits_between, ground.folder)), aged=old)
 
 
-def result(places: Places, release: Release, done: Switched, folder: Path) -> Result:
-    """What there is to say of a release that stands; ``folder`` is a clone to list commits from."""
+def aged(ground: Ground) -> tuple[str, ...]:
+    """What is to be said of images that are older than their stack wants them, or whose age nobody can tell.
+
+    A commit is released all the same: only another epoch, which is another commit, makes them new.
+    """
+    tiers = [tier for tier in ground.work.stack.tiers.values() if tier.max_age_days]
+    if not tiers:
+        return ()
+    work = survey.placed(ground.work, ground.places)
+    plan = work.plan(tuple(dict.fromkeys(ground.channels.images.values())), everything=True)
+    return tuple(str(each) for each in age.ages(work, plan.tiers) if each.due or each.made is None)
+
+
+def result(places: Places, release: Release, done: Switched, log: Log) -> Result:
+    """What there is to say of a release that stands; ``log`` lists commits."""
     before = places.release(done.standing.before) if done.standing.before else None
-    found = changes.between(before, release, lambda old, new: commits_between(folder, old, new))
+    found = changes.between(before, release, log)
     images = {
         places.reference(places.channel.staying(row.name, release.commit, release.public_version)): row.digest
         for row in release.images

@@ -70,7 +70,8 @@ def _chosen(places: Places, to: str) -> tuple[tuple[Standing, str], Release, tup
 def _commit(places: Places, history: Sequence[Entry], to: str) -> str:
     past = dict.fromkeys(each.commit for each in history)
     found = [commit for commit in past if commit.startswith(to)] if _COMMIT.fullmatch(to) else []
-    found = found or [commit for commit in past if _versioned(places, commit, to.removeprefix("v"))]
+    version = to.removeprefix("v")
+    found = found or [commit for commit in past if version and _versioned(places, commit, version)]
     if len(found) == 1:
         return found[0]
     if found:

@@ -44,9 +44,10 @@ def stage(places: Places, candidate: Candidate, origin: Origin | None = None) ->
     staging.fill()
     for row in release.images:
         images.tag(places, release, row, origin)
-    pages = places.store.within(release.commit)
-    with pages.alone(places.say):
-        pages.publish(index.of_set(release))
+    if release.wheels:
+        pages = places.store.within(release.commit)
+        with pages.alone(places.say):
+            pages.publish(index.of_set(release))
     if places.store.create(f"{release.commit}/{MANIFEST}", release.encode()):
         return release
     _refuse(places, release)

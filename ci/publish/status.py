@@ -167,6 +167,8 @@ def _empty(places: Places) -> Finding:
 
 def _next(places: Places) -> str:
     name = places.channel.name
+    if places.channel.images:
+        return f"inv promote HEAD --to {name} lets it stand at that commit's images"
     if places.channel.promoted:
         return f"inv promote NIGHTLY --to {name} gives it a release"
     return f"inv release-nightly --channel {name} gives it a release"

@@ -15,7 +15,8 @@ from ..suites.results import RunResult
 from ..world import files
 from ..world.ledger import Ledger
 from ..world.process import holding_signals
-from .manifest import SuiteRow, broken, decoded, encoded
+from ..world.versioned import broken, decoded, encoded
+from .manifest import SuiteRow
 from .places import Places
 from .preflight import refuse
 

@@ -19,6 +19,13 @@ from .places import Places
 from .preflight import Ready
 
 
+def placed(work: Workspace, places: Places) -> Workspace:
+    """The workspace with the channel's registry, where the call has none."""
+    if work.place is not None or places.place is None:
+        return work
+    return replace(work, place=places.place, registry=places.registry, writes=places.place, target=places.registry)
+
+
 @dataclass(frozen=True)
 class Ground:
     """What a release is made of; ``work`` is where its images are built, and looked up first."""
@@ -31,9 +38,7 @@ class Ground:
     @classmethod
     def of(cls, work: Workspace, places: Places, channels: Channels, ready: Ready) -> Ground:
         """Without a registry of the call images are looked up, and published, in the channel's."""
-        if work.place is None and places.place is not None:
-            work = replace(work, place=places.place, registry=places.registry)
-        return cls(work, places, channels, ready)
+        return cls(placed(work, places), places, channels, ready)
 
     @property
     def own(self) -> bool:

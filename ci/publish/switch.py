@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from ..errors import CiError, ContractError, InfraError, Problem
 from ..world.process import holding_signals
+from ..world.store_lease import Lease
 from . import images, journal, pointers, present
 from .journal import Entry, Move
-from .lease import Lease, held
+from .lease import held
 from .manifest import STANDING, Release, Standing
 from .order import Ancestry, overtaken
 from .places import Places

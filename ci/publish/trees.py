@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..build.inputs import RECIPE
+from ..build.workspace import Workspace
 from ..errors import Problem
 from ..world import git
 from ..world.history import History, beginnings, history
@@ -30,6 +32,13 @@ class Past(NamedTuple):
     def commit(self) -> str:
         """The commit it stands at; empty outside of git."""
         return self.history.commit if self.history else ""
+
+
+def folders(work: Workspace) -> dict[str, Path]:
+    """Every tree of a build by what it is, the one whose commit is released first."""
+    first = next(iter(work.stack.sources), RECIPE)
+    names = (first, *(name for name in work.trees if name != first))
+    return {name if name == RECIPE else f"source {name}": work.trees[name].root for name in names}
 
 
 def look(folders: Mapping[str, Path]) -> tuple[Past, ...]:

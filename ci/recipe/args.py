@@ -156,11 +156,13 @@ def _narrowed(value: str, feature: str, outer_name: str) -> str:
     return f"{value}, what {feature} supports of {outer_name}"
 
 
-def switch(name: str, text: str) -> Checked:
-    """``0`` or ``1``."""
-    if text in ("0", "1"):
+def switch(name: str, text: str, allowed: Sequence[str] = ()) -> Checked:
+    """Off or on in the words ``allowed``, by default ``0`` and ``1``."""
+    words = allowed or ("0", "1")
+    if text in words:
         return Checked(text)
-    return Checked(text, problems=(Problem("wrong-value", f"{name} cannot be {text!r}", "allowed: 0, 1"),))
+    hint = f"allowed: {', '.join(words)}"
+    return Checked(text, problems=(Problem("wrong-value", f"{name} cannot be {text!r}", hint),))
 
 
 def git_url(name: str, text: str) -> Checked:

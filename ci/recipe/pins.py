@@ -7,25 +7,24 @@ has no identity, a build refuses it, and both name the command that resolves it.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from .. import documents
 from ..errors import Problem
 
+FILE = "pins.json"
 MARK = "unresolved:"
 
-_KINDS: Mapping[str, tuple[str, str]] = {
-    "_BRANCH": ("[0-9a-f]{40}", "a full commit, 40 digits"),
-    "_COMMIT": ("[0-9a-f]{40}", "a full commit, 40 digits"),
-    "_DIGEST": ("sha256:[0-9a-f]{64}", "sha256: and 64 digits"),
-    "_SHA256": ("[0-9a-f]{64}", "64 digits"),
-    "_FINGERPRINT": ("[0-9A-F]{40}", "a full OpenPGP fingerprint, 40 digits in upper case"),
+_KINDS: Mapping[str, tuple[str, str, str]] = {
+    "_BRANCH": ("commit", "[0-9a-f]{40}", "a full commit, 40 digits"),
+    "_COMMIT": ("commit", "[0-9a-f]{40}", "a full commit, 40 digits"),
+    "_REF": ("commit", "[0-9a-f]{40}", "a full commit, 40 digits"),
+    "_DIGEST": ("digest", "sha256:[0-9a-f]{64}", "sha256: and 64 digits"),
+    "_SHA256": ("sha256", "[0-9a-f]{64}", "64 digits"),
+    "_FINGERPRINT": ("fingerprint", "[0-9A-F]{40}", "a full OpenPGP fingerprint, 40 digits in upper case"),
 }
-"""What the end of a pin's name says about its value; other pins are plain text."""
-
-_SHORT = re.compile(r"[0-9a-f]{7,39}")
+"""What the end of a pin's name says about its value: kind, pattern, and that in words; other pins are plain text."""
 
 
 class Lacking(NamedTuple):
@@ -38,38 +37,34 @@ class Lacking(NamedTuple):
 
 def lacking(pins: Mapping[str, str], name: str, value: str = "") -> Lacking | None:
     """What is lacking where the pin ``name`` (or ``value``, given for it) is unresolved; None where nothing is."""
-    value = value or pins.get(name, "")
+    kept = pins.get(name, "")
+    value = value or kept
     if not value.startswith(MARK):
         return None
-    wanted = value.removeprefix(MARK)
-    return Lacking(name, f"{name} is not resolved: {wanted}", f"{command(pins, name, wanted)}; then set {name} to it")
+    hint = f"inv pins --update {name}, for this stack"
+    if value != kept:
+        hint = f"give {name} as a full commit, or run it again where its repository answers"
+    return Lacking(name, f"{name} is not resolved: {value.removeprefix(MARK)}", hint)
 
 
-def command(pins: Mapping[str, str], name: str, wanted: str) -> str:
-    """The command that resolves ``wanted``: a tag, branch or short commit, an image, a URL, a key's URL."""
-    stem, underscore, kind = name.rpartition("_")
-    quoted = shlex.quote(wanted)
-    if underscore + kind in ("_BRANCH", "_COMMIT"):
-        repository = shlex.quote(pins.get(f"{stem}_REPO", f"{stem}_REPO"))
-        if _SHORT.fullmatch(wanted):
-            bare = f"git clone --bare --filter=tree:0 {repository} pin.git"
-            return f"{bare} && git --git-dir=pin.git rev-parse --verify {quoted}^{{commit}}"
-        return f"git ls-remote {repository} {quoted} {quoted}^{{}}"
-    commands = {
-        "_DIGEST": f"docker buildx imagetools inspect {quoted}",
-        "_SHA256": f"curl -fsSL {quoted} | sha256sum",
-        "_FINGERPRINT": f"curl -fsSL {quoted} | gpg --show-keys --with-colons | grep ^fpr",
-    }
-    return commands.get(underscore + kind, f"find the value for {quoted}")
+def kind(name: str) -> str:
+    """What the value of the pin ``name`` is: commit, digest, sha256, fingerprint or plain."""
+    return next((kind for end, (kind, _, _) in _KINDS.items() if name.endswith(end)), "plain")
+
+
+def expected(name: str, value: str) -> str:
+    """What the pin ``name`` should hold, in words, where ``value`` is nothing of its kind; empty where it is."""
+    _, pattern, words = next(
+        (rule for end, rule in _KINDS.items() if name.endswith(end)), ("", ".+", "one line of text")
+    )
+    return "" if re.fullmatch(pattern, value) else words
 
 
 def problems(document: documents.Document) -> Iterator[Problem]:
     """Values that are neither the thing itself nor marked as unresolved: a tag can move, a short commit is no pin."""
     for name, value in document.value.items():
-        kind = next((kind for kind in _KINDS if name.endswith(kind)), "")
-        if not kind or not isinstance(value, str) or value.startswith(MARK):
+        if not isinstance(value, str) or value.startswith(MARK):
             continue
-        pattern, wanted = _KINDS[kind]
-        if not re.fullmatch(pattern, value):
-            hint = f"wanted is {wanted}, or {MARK}{value} where nobody could resolve it yet"
+        if words := expected(name, value):
+            hint = f"wanted is {words}, or {MARK}{value} where nobody could resolve it yet"
             yield Problem("loose-pin", f"{name} is {value!r}", hint, place=document.place(name))

@@ -13,6 +13,7 @@ from ..errors import ConfigError, Place, Problem
 from ..names import Reference
 from ..world import files
 from . import args as types
+from . import caching
 from . import pins as lock
 
 HOME = files.package_data("recipe_data", "docker")
@@ -119,6 +120,7 @@ class Stack:
     caches: Mapping[str, Any] = field(default_factory=dict)
     fetched: Mapping[str, Fetched] = field(default_factory=dict)
     components: Mapping[str, Component] = field(default_factory=dict)
+    bake: tuple[str, ...] = ()
 
     def tier(self, name: str) -> Tier:
         """The tier called ``name``; raises ``ConfigError`` with a suggestion."""
@@ -148,11 +150,11 @@ class Stack:
 
 def load(name: str) -> Stack:
     """The stack called ``name`` (shipped), or the one in the file ``name``; all problems at once."""
-    path = _locate(name)
-    document = documents.read(files.read_text(path), _shown(path))
+    path = locate(name)
+    document = documents.read(files.read_text(path), shown(path))
     schema = json.loads(files.read_text(HOME / "stacks" / "stack.schema.json"))
-    recipe = path.parent.parent if path.parent.name == "stacks" else path.parent
-    pins, pin_problems = _pins(recipe / "pins.json")
+    recipe = recipe_of(path)
+    pins, pin_problems = _pins(recipe / lock.FILE)
     problems = (*document.problems, *documents.check(document, schema), *pin_problems)
     documents.refuse(problems)
     stack = _build(document, path, recipe, pins)
@@ -168,7 +170,7 @@ def shipped() -> tuple[str, ...]:
 def archs() -> tuple[types.Arch, ...]:
     """The one table of gfx targets."""
     path = HOME / "archs.yaml"
-    document = documents.read(files.read_text(path), _shown(path))
+    document = documents.read(files.read_text(path), shown(path))
     documents.refuse(document.problems)
     return tuple(
         types.Arch(
@@ -181,7 +183,13 @@ def archs() -> tuple[types.Arch, ...]:
     )
 
 
-def _locate(name: str) -> Path:
+def recipe_of(path: Path) -> Path:
+    """The recipe folder of a stack file: its own folder, or the one above ``stacks``."""
+    return path.parent.parent if path.parent.name == "stacks" else path.parent
+
+
+def locate(name: str) -> Path:
+    """The file of the stack ``name``; raises ``ConfigError`` with a suggestion."""
     if "/" in name or name.endswith((".yaml", ".yml")):
         path = Path(name)
         if not path.is_file():
@@ -194,7 +202,8 @@ def _locate(name: str) -> Path:
     return path
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """``path`` as a person in this folder may open it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -205,7 +214,7 @@ def _pins(path: Path) -> tuple[Mapping[str, str], tuple[Problem, ...]]:
     """``pins.json``: a flat object of strings, the shape ``docker buildx bake -f`` reads as well."""
     if not path.is_file():
         return {}, ()
-    document = documents.read(files.read_text(path), _shown(path))
+    document = documents.read(files.read_text(path), shown(path))
     schema = {"type": "object", "additionalProperties": {"type": "string", "minLength": 1}}
     checked = documents.check(document, schema)
     return document.value, (*document.problems, *checked, *(() if checked else lock.problems(document)))
@@ -215,7 +224,7 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
     data: Mapping[str, Any] = document.value
     return Stack(
         name=data["name"],
-        file=_shown(path),
+        file=shown(path),
         path=path,
         recipe=recipe,
         summary=data["summary"],
@@ -251,6 +260,7 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
             )
             for name, entry in data.get("components", {}).items()
         },
+        bake=tuple(data.get("bake", ())),
     )
 
 
@@ -286,6 +296,7 @@ def _link_problems(stack: Stack, document: documents.Document) -> Iterator[Probl
     """What the schema cannot see: names that lead nowhere, names used twice."""
     yield from _name_problems(stack, document)
     yield from _tier_problems(stack, document)
+    yield from caching.problems(document, stack.components)
     for name, component in stack.components.items():
         yield from _dockerfile_problems(stack, component.dockerfile, document.place("components", name, "dockerfile"))
     for name in stack.tiers:
@@ -324,7 +335,7 @@ def _name_problems(stack: Stack, document: documents.Document) -> Iterator[Probl
 
 def _dockerfile_problems(stack: Stack, dockerfile: str, where: Place) -> Iterator[Problem]:
     if not (stack.recipe / dockerfile).is_file():
-        hint = f"looked in {_shown(stack.recipe)}"
+        hint = f"looked in {shown(stack.recipe)}"
         yield Problem("no-dockerfile", f"there is no Dockerfile {dockerfile}", hint, place=where)
 
 

@@ -71,6 +71,15 @@ def resolve_args(stack: Stack, settings: Settings, table: Sequence[types.Arch]) 
     return Resolved(tuple(values), tuple(notices), tuple(problems))
 
 
+def absent(stack: Stack, args: Resolved) -> Mapping[str, str]:
+    """The components that this build leaves out, each with why: nothing it was to be built for is supported."""
+    return {
+        spec.feature: f"{spec.feature} supports nothing of {spec.within} ({args.get(spec.within)})"
+        for spec in stack.args
+        if spec.within and args.get(spec.name) == types.NO_ARCH
+    }
+
+
 def found_commits(stack: Stack, args: Resolved, ask: Ask) -> Resolved:
     """The same, each branch or tag that somebody gave for a commit replaced by the full commit it stands at now.
 
@@ -137,8 +146,9 @@ def _checked(spec: ArgSpec, value: str, stack: Stack, table: Sequence[types.Arch
         return types.ainic_version(value, nic)
     if spec.type == "ubuntu-codename":
         return types.ubuntu_codename(value, spec.allowed)
+    if spec.type == "switch":
+        return types.switch(spec.name, value, spec.allowed)
     simple: Mapping[str, Callable[[str, str], types.Checked]] = {
-        "switch": types.switch,
         "git-url": types.git_url,
         "git-commit": types.git_commit,
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ..answer import Answer
-from ..audit.facts import Audit, Finding, Part, Verdict
+from ..audit.facts import Allowed, Audit, Finding, Part, Verdict
+from ..audit.image_facts import ImageAudit
+from ..audit.image_rules import largest_layers
 from ..audit.inspect import CodeObject, Inspection
 from ..build.vertex import printable
 from ..errors import Outcome
@@ -15,6 +18,9 @@ from .units import clip, counted, size
 
 _KERNELS = 40
 """Kernels shown in text for one file; the JSON document has them all."""
+
+_WAIVED = 3
+"""Findings shown in text for one reason not to count them."""
 
 _NAME = 48
 _HEADS = ("kernel", "target", "VGPR", "AGPR", "SGPR", "LDS", "scratch", "spills")
@@ -24,8 +30,8 @@ def answer(audit: Audit) -> Answer:
     """The whole audit; one broken rule makes the outcome ``contract``."""
     outcome = Outcome.CONTRACT if audit.broken else Outcome.OK
     lines = [line for part in audit.parts for line in _part(part)]
-    lines += [f"exception that covers nothing: {each.rule}:{each.pattern}" for each in audit.unused]
-    lines.append(_sum(audit))
+    lines += _unused(audit.unused)
+    lines.append(_sum([verdict for part in audit.parts for verdict in part.verdicts], len(audit.broken)))
     document = {
         "schema": 1,
         "outcome": outcome,
@@ -35,6 +41,20 @@ def answer(audit: Audit) -> Answer:
         "parts": [_document(part) for part in audit.parts],
     }
     return Answer(outcome, "\n".join(lines), document)
+
+
+def of_image(audit: ImageAudit) -> Answer:
+    """The audit of an image; one broken rule makes the outcome ``contract``."""
+    facts, broken = audit.facts, audit.broken
+    by = f"contract of tier {audit.contract.tier}" if audit.contract.tier else "general rules"
+    layers = counted(len(facts.saved.layers), "layer")
+    lines = [f"{printable(facts.name)}  {facts.digest[:19]}  {size(facts.size)} in {layers}  ({by})"]
+    lines += [line for rule, finding in broken for line in _finding(rule, finding)]
+    lines += [f"  {line}" for line in largest_layers(facts)]
+    lines += _verdicts(audit.verdicts)
+    lines += [f"  {note}" for note in audit.notes]
+    lines += [*_unused(audit.unused), _sum(audit.verdicts, len(broken))]
+    return Answer(Outcome.CONTRACT if broken else Outcome.OK, "\n".join(lines), audit.to_json())
 
 
 def _part(part: Part) -> Iterator[str]:
@@ -51,13 +71,21 @@ def _part(part: Part) -> Iterator[str]:
     host = len(facts.files) - len(device)
     if host:
         yield f"  {counted(host, 'file')} without device code"
-    for verdict in part.verdicts:
+    yield from _verdicts(part.verdicts)
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    for verdict in verdicts:
         if verdict.state != "skipped":
             yield from _verdict(verdict)
-    reasons = dict.fromkeys(verdict.why for verdict in part.verdicts if verdict.state == "skipped")
+    reasons = dict.fromkeys(verdict.why for verdict in verdicts if verdict.state == "skipped")
     for why in reasons:
-        rules = ", ".join(verdict.rule for verdict in part.verdicts if verdict.why == why)
+        rules = ", ".join(verdict.rule for verdict in verdicts if verdict.why == why)
         yield f"  not applied: {rules}: {why}"
+
+
+def _unused(exceptions: Sequence[Allowed]) -> list[str]:
+    return [f"exception that covers nothing: {each.rule}:{each.pattern}" for each in exceptions]
 
 
 def _finding(rule: str, finding: Finding) -> Iterator[str]:
@@ -99,20 +127,25 @@ def _rows(found: CodeObject) -> Iterator[tuple[str, ...]]:
 def _verdict(verdict: Verdict) -> Iterator[str]:
     found = f": {counted(len(verdict.findings), 'finding')}" if verdict.findings else ""
     yield f"  {verdict.state:6} {verdict.rule}{found}"
+    shown = Counter[str]()
     for waived in verdict.waived:
-        told = f"{printable(waived.finding.subject)}: {printable(waived.finding.message)}"
-        yield f"         allowed, {printable(waived.by.reason)}: {told}"
+        shown[waived.by.reason] += 1
+        if shown[waived.by.reason] <= _WAIVED:
+            told = f"{printable(waived.finding.subject)}: {printable(waived.finding.message)}"
+            yield f"         allowed, {printable(waived.by.reason)}: {told}"
+    for reason, count in shown.items():
+        if count > _WAIVED:
+            yield f"         allowed, {printable(reason)}: {count - _WAIVED} more (--json has them all)"
 
 
-def _sum(audit: Audit) -> str:
-    rules = [verdict for part in audit.parts for verdict in part.verdicts]
+def _sum(rules: Sequence[Verdict], broken: int) -> str:
     kept = sum(verdict.state == "kept" for verdict in rules)
     skipped = sum(verdict.state == "skipped" for verdict in rules)
     waived = sum(len(verdict.waived) for verdict in rules)
     notes = f", {counted(waived, 'exception')}" if waived else ""
     rest = f"{counted(kept, 'rule')} kept, {skipped} not applied{notes}"
-    if audit.broken:
-        return f"BROKEN: {counted(len(audit.broken), 'finding')}; {rest}"
+    if broken:
+        return f"BROKEN: {counted(broken, 'finding')}; {rest}"
     return f"ok: {rest}"
 
 
@@ -122,7 +155,7 @@ def _document(part: Part) -> dict[str, Any]:
         "name": facts.name,
         "size": facts.size,
         "files": [_file_document(file) for file in facts.files],
-        "rules": [_rule_document(verdict) for verdict in part.verdicts],
+        "rules": [verdict.to_json() for verdict in part.verdicts],
     }
 
 
@@ -135,18 +168,3 @@ def _file_document(file: Inspection) -> dict[str, Any]:
         "host": asdict(file.host) if file.host else None,
         "objects": [asdict(each) for each in file.objects],
     }
-
-
-def _rule_document(verdict: Verdict) -> dict[str, Any]:
-    waived = [{**each.finding._asdict(), "reason": each.by.reason} for each in verdict.waived]
-    return {
-        "rule": verdict.rule,
-        "state": verdict.state,
-        "why": verdict.why or None,
-        "findings": _plain(verdict.findings),
-        "allowed": waived,
-    }
-
-
-def _plain(findings: Iterable[Finding]) -> list[dict[str, str]]:
-    return [finding._asdict() for finding in findings]

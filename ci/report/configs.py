@@ -14,6 +14,10 @@ def answer(work: Workspace) -> Answer:
     rows += [Setting(arg.name, arg.value, arg.source) for arg in work.args.values]
     rows += [Setting(f"source {name}", str(tree.root), "tree") for name, tree in work.trees.items()]
     rows.append(Setting("engine", work.engine.at.host, work.engine.at.source))
+    rows.append(Setting("trust", work.scope.trust, work.scope.why))
+    rows += [
+        Setting(name, str(place), "trust") for name, place in (("reads", work.place), ("writes", work.writes)) if place
+    ]
     hidden = {"PATH", "HOME", "USER", "TERM", "COLUMNS", "LANG", "LC_ALL", "LC_CTYPE"}
     environ = work.settings.environ
     rows += [

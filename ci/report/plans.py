@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..answer import Answer
+from ..build.age import Age
 from ..build.explain import Explanation
 from ..build.plan import Plan, TierPlan
+from ..build.scope import Told
 from ..errors import Outcome
 from ..identity import Change
 
@@ -15,8 +17,8 @@ _SHOWN = 60
 """Changes shown in text; the JSON document has them all."""
 
 
-def answer(plan: Plan) -> Answer:
-    """A plan: one line a tier, reasons below it."""
+def answer(plan: Plan, told: Told | None = None, ages: Sequence[Age] = ()) -> Answer:
+    """A plan: one line a tier, reasons below it; ``told`` of one that the stack's own tiers are built by."""
     lines = [f"stack {plan.stack.name}: {plan.stack.summary}"]
     lines += [f"  root {name}: will be fetched or made" for name in plan.missing_roots]
     for tier in plan.tiers:
@@ -24,8 +26,19 @@ def answer(plan: Plan) -> Answer:
     unclear = [tier.name for tier in plan.tiers if tier.decision == "unknown" and tier.identity]
     if unclear:
         lines.append(f"could not tell whether {', '.join(unclear)} is there already; run the same command again")
+    lines += [str(age) for age in ages]
+    lines += told.lines if told else ()
     outcome = Outcome.INFRA if unclear else Outcome.OK
-    return Answer(outcome, "\n".join(lines), {"outcome": outcome, **plan.to_json()})
+    return Answer(
+        outcome,
+        "\n".join(lines),
+        {
+            "outcome": outcome,
+            **plan.to_json(),
+            **(told.document if told else {}),
+            "ages": [age.to_json() for age in ages],
+        },
+    )
 
 
 def _tier(tier: TierPlan) -> Iterator[str]:
@@ -49,6 +62,7 @@ def explanation(found: Explanation) -> Answer:
         "same": found.same,
         "changes": [_document(change) for change in found.changes],
         "notes": list(found.notes),
+        "age": found.age.to_json() if found.age else None,
     }
     return Answer(Outcome.OK, text, document)
 
@@ -60,6 +74,8 @@ def _document(change: Change) -> dict[str, Any]:
 def _explained(found: Explanation) -> Iterator[str]:
     yield f"{found.tier} is {found.identity or 'not known yet'}"
     yield from (f"  note: {note}" for note in found.notes)
+    if found.age:
+        yield f"  {found.age}"
     if found.same is None:
         yield f"  nothing to compare with: {found.against}"
     elif found.same:

@@ -9,6 +9,7 @@ from ..answer import Answer
 from ..errors import Outcome
 from ..publish.changes import Changes, Size
 from ..publish.decide import whole
+from ..publish.journal import PROMOTE
 from ..publish.places import Places
 from ..publish.release import Outlook, Result
 from ..publish.switch import Switched
@@ -32,6 +33,7 @@ def planned(verb: str, outlook: Outlook) -> Answer:
     lines += [f"  {row.path:8}{row.kind} {row.name}  {row.why}" for row in outlook.parts]
     lines += [f"  test    {suite}: at least {units.counted(count, 'test')}" for suite, count in outlook.suites.items()]
     lines += [f"  {_moved(each.pointer, each.old, each.new, 'what is made')}" for each in outlook.moves]
+    lines += [f"  warning: {each}" for each in outlook.aged]
     document = {
         "schema": 1,
         "verb": verb,
@@ -44,6 +46,7 @@ def planned(verb: str, outlook: Outlook) -> Answer:
         "parts": [each.to_json() for each in outlook.parts],
         "suites": dict(outlook.suites),
         "moves": [each._asdict() for each in outlook.moves],
+        "warnings": list(outlook.aged),
     }
     return Answer(Outcome.OK, "\n".join(lines), document)
 
@@ -77,22 +80,25 @@ def _short(value: str | None) -> str:
 
 def _blocks(result: Result) -> Iterator[str]:
     release, standing = result.release, result.switched.standing
-    yield f"# {plain(release.channel)} {plain(release.version)}"
+    yield f"# {plain(release.channel)} {plain(release.version) or release.commit[:12]}"
     before = f"; before it stood at {code(standing.before[:12])}" if standing.before else ""
     number = f"switch {standing.sequence} of this channel{before}"
     yield f"{_how(result.switched)}: commit {code(release.commit)} of {release.date}, {number}."
     rows = [(code(each.pointer), code(_short(each.old)), code(_short(each.new))) for each in result.switched.moves]
     if rows:
         yield table(("pointer", "before", "now"), rows)
+    if result.aged:
+        yield "\n".join(f"- **warning:** {plain(each)}" for each in result.aged)
     yield from _changed(result.changes)
     yield from _install(result)
 
 
 def _how(made: Switched) -> str:
+    done = "Promoted" if made.standing.kind == PROMOTE else "Released"
     if not made.already:
-        return "Released"
+        return done
     repaired = any(each.old != each.new for each in made.moves)
-    return f"Released before; {'pointers that differed were repaired' if repaired else 'nothing was to be done'}"
+    return f"{done} before; {'pointers that differed were repaired' if repaired else 'nothing was to be done'}"
 
 
 def _changed(changes: Changes) -> Iterator[str]:
@@ -138,7 +144,7 @@ def _install(result: Result) -> Iterator[str]:
     lines += [f"docker pull {name}@{digest}" for name, digest in result.images.items()]
     if lines:
         yield "## Install\n\n```text\n" + "\n".join(lines) + "\n```"
-    if not result.ways:
+    if result.release.wheels and not result.ways:
         yield "No install line: the channel does not say where clients reach its bucket (`url:` in the channel file)."
 
 
@@ -162,6 +168,7 @@ def _document(verb: str, result: Result) -> dict[str, Any]:
         "moves": [each._asdict() for each in result.switched.moves],
         "changes": result.changes.to_json(),
         "install": [_way(way) for way in result.ways],
+        "warnings": list(result.aged),
     }
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from ..answer import Answer
+from ..build import scope
+from ..build.cache_kept import FAILED, SKIPPED, WRITTEN
 from ..build.perform import Performance, TierResult
 from ..errors import CiError, Outcome
 from . import summary
@@ -58,9 +62,21 @@ def _tier(result: TierResult) -> TierReport:
         size=result.size,
         largest_layers=result.largest_layers,
         published=result.published,
-        cache=result.cache,
+        cache=tuple(_caches(result)),
+        attested=result.attested,
         warnings=result.warnings,
     )
+
+
+def _caches(result: TierResult) -> Iterator[str]:
+    """How many were read and written, in one line, then each that was not written although it was to be."""
+    states = Counter(kept.state for kept in result.cache)
+    counts = {"read": len(result.cache_read), WRITTEN: states[WRITTEN], "there already": states[SKIPPED]}
+    if told := ", ".join(f"{count} {what}" for what, count in counts.items() if count):
+        yield told
+    for kept in result.cache:
+        if kept.state == FAILED:
+            yield f"not written, the image is fine: {kept.where}: {kept.why}"
 
 
 def _document(verb: str, performance: Performance, outcome: Outcome) -> dict[str, Any]:
@@ -69,6 +85,7 @@ def _document(verb: str, performance: Performance, outcome: Outcome) -> dict[str
         "verb": verb,
         "outcome": outcome,
         "stack": performance.workspace.stack.name,
+        "trust": scope.document(performance.workspace.reach),
         "run_folder": str(performance.ledger.folder),
         "tiers": [_row(result) for result in performance.results],
     }
@@ -84,7 +101,9 @@ def _row(result: TierResult) -> dict[str, Any]:
         "reference": result.reference or None,
         "digest": result.digest or None,
         "published": result.published,
-        "cache": result.cache,
+        "cache_read": list(result.cache_read),
+        "cache": [kept._asdict() for kept in result.cache],
+        "attested": list(result.attested),
         "seconds": round(result.seconds, 2),
         "size": result.size,
         "stages": {stage.name: round(stage.seconds, 2) for stage in result.stages},

@@ -34,7 +34,7 @@ def _text(found: Status) -> Iterator[str]:
     red = "" if found.outcome is Outcome.OK else f"  RED ({found.outcome})"
     standing, release = found.standing, found.release
     if standing and release:
-        yield f"{found.channel}  {release.version}  {standing.commit}{red}"
+        yield "  ".join(filter(None, (found.channel, release.version, f"{standing.commit}{red}")))
         yield f"  {standing.kind} by run {standing.run}, {age(found.age)}"
         yield from (f"  {_pointer(row)}" for row in found.pointers)
         yield from (f"  {_suite(row)}" for row in release.suites or ())

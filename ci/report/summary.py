@@ -29,6 +29,7 @@ _UNBROKEN = "\N{NO-BREAK SPACE}"
 _LARGEST = "largest"
 _INDENT = 13
 _WARNINGS = 3
+_CACHES = 3
 _STAGES = 6
 _KINDS = {
     "oom": "killed, most likely for lack of memory: fewer parallel jobs (MAX_JOBS) or more memory",
@@ -40,7 +41,8 @@ _KINDS = {
 class TierReport:
     """One tier: ``decision`` is reuse, build, adopt, failed or unknown; ``size`` and layers in bytes.
 
-    ``cache`` is None where no export was asked for, "ok", or what went wrong with it.
+    ``cache`` says which caches were read and what became of those to be written, ``attested`` what is attested of
+    the image and what is not.
     """
 
     tier: str
@@ -53,7 +55,8 @@ class TierReport:
     size: int | None = None
     largest_layers: tuple[tuple[int, str], ...] = ()
     published: str = ""
-    cache: str | None = None
+    cache: tuple[str, ...] = ()
+    attested: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -189,9 +192,9 @@ def _rows(tier: TierReport) -> list[tuple[str, str]]:
     rows += _listed(_LARGEST, layers, _LAYERS, "")
     if tier.published:
         rows.append(("published", tier.published))
-    if tier.cache:
-        good = "exported" if tier.cache == "ok" else f"not exported, the image is fine: {tier.cache}"
-        rows.append(("cache", good))
+    rows += _listed("cache", tuple(map(_short, tier.cache)), _CACHES, "more in result.json")
+    if tier.attested:
+        rows.append(("attested", "; ".join(tier.attested)))
     return rows + _listed("warnings", tier.warnings, _WARNINGS, "more in the run folder")
 
 

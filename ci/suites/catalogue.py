@@ -31,7 +31,7 @@ class Command(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """What a node has to have."""
+    """What a node has to have; ``components``: and the image."""
 
     gpus: int = 0
     archs: tuple[str, ...] = ()
@@ -39,6 +39,7 @@ class Needs(NamedTuple):
     rdma: bool = False
     network: bool = False
     nodes: int = 1
+    components: tuple[str, ...] = ()
 
 
 class Limits(NamedTuple):
@@ -153,15 +154,19 @@ def load(stack: Stack) -> Catalogue:
     if not stack.suites:
         hint = "name its suite file: `suites: suites/NAME.yaml`"
         raise ConfigError("no-suites", f"stack {stack.name} has no suites", hint=hint, place=Place(stack.file))
-    return read(stack.recipe / stack.suites, tuple(stack.tiers))
+    components = tuple(spec.feature for spec in stack.args if spec.within)
+    return read(stack.recipe / stack.suites, tuple(stack.tiers), components)
 
 
-def read(path: Path, tiers: tuple[str, ...]) -> Catalogue:
-    """The catalogue in the file ``path``, whose steps run in the images of ``tiers``."""
+def read(path: Path, tiers: tuple[str, ...], components: tuple[str, ...] = ()) -> Catalogue:
+    """The catalogue in the file ``path``, whose steps run in the images of ``tiers``.
+
+    ``components`` are those that a build may leave out, by the names that steps need them under.
+    """
     document = documents.read(files.read_text(path), path.name)
     schema = json.loads(files.read_text(HOME / "suites" / "suite.schema.json"))
     documents.refuse((*document.problems, *documents.check(document, schema)))
-    documents.refuse(tuple(_problems(document, tiers)))
+    documents.refuse(tuple(_problems(document, tiers, components)))
     data = document.value
     health = data.get("health")
     return Catalogue(
@@ -183,7 +188,7 @@ def _step(name: str, data: Mapping[str, Any], profiles: Mapping[str, Profile]) -
         summary=data["summary"],
         tier=data.get("tier", "test"),
         commands=tuple(_command(each) for each in data["commands"]),
-        needs=Needs(**{**needs, "archs": tuple(needs.get("archs", ()))}),
+        needs=Needs(**needs | {key: tuple(needs.get(key, ())) for key in ("archs", "components")}),
         limits=_limits(data["limits"]),
         profile=profiles[data["profile"]] if "profile" in data else Profile(),
         env=data.get("env", {}),
@@ -216,10 +221,12 @@ def _exemption(data: Mapping[str, str]) -> Exemption:
 # --- what the schema cannot see -----------------------------------------------------------------
 
 
-def _problems(document: documents.Document, tiers: tuple[str, ...]) -> Iterator[Problem]:
+def _problems(
+    document: documents.Document, tiers: tuple[str, ...], components: tuple[str, ...]
+) -> Iterator[Problem]:
     data = document.value
     for name, step in data["steps"].items():
-        yield from _step_problems(document, ("steps", name), step, tiers)
+        yield from _step_problems(document, ("steps", name), step, tiers, components)
     used = set()
     for name, suite in data["suites"].items():
         for index, step in enumerate(suite["steps"]):
@@ -239,7 +246,11 @@ def _problems(document: documents.Document, tiers: tuple[str, ...]) -> Iterator[
 
 
 def _step_problems(
-    document: documents.Document, path: tuple[str, ...], step: Mapping[str, Any], tiers: tuple[str, ...]
+    document: documents.Document,
+    path: tuple[str, ...],
+    step: Mapping[str, Any],
+    tiers: tuple[str, ...],
+    components: tuple[str, ...],
 ) -> Iterator[Problem]:
     if step.get("tier", "test") not in tiers:
         known = documents.suggest(step.get("tier", "test"), tiers)
@@ -257,6 +268,11 @@ def _step_problems(
     variants += [(("archs", name), each) for name, each in step.get("archs", {}).items()]
     for where, variant in variants:
         yield from _variant_problems(document, (*path, *where), variant, archs)
+        for index, component in enumerate(variant.get("needs", {}).get("components", ())):
+            if component not in components:
+                place = document.place(*path, *where, "needs", "components", index)
+                hint = documents.suggest(component, components) if components else "no build of this stack lacks any"
+                yield Problem("unknown-component", f"no component {component!r}", hint, place=place)
 
 
 def _variant_problems(

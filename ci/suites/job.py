@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..build.perform import Performance, Screen
+from ..build.scope import Scope, Trust
 from ..build.workspace import Workspace
 from ..errors import ConfigError
+from ..recipe.values import absent
 from ..settings import Settings
 from ..world import files, gpus, host, probes
 from ..world.buildx import environment as docker_environment
@@ -125,7 +127,7 @@ class Job:
 
     def _runtime(self, performance: Performance, until: float) -> tuple[Runtime, Images]:
         ledger, screen = performance.ledger, performance.screen
-        work, secrets = self.work, {name: value for name in SECRETS if (value := self.settings.host(name))}
+        work, secrets = self.work, handed_over(self.work.scope, self.settings, screen)
         if self.request.runtime == "native":
             return Here(self.settings, screen, work.clock, secrets, self.root), Images({})
         if given := self._given():
@@ -154,15 +156,27 @@ class Job:
         return durations.read(path) if path else {}
 
 
+def handed_over(scope: Scope, settings: Settings, screen: Screen) -> Mapping[str, str]:
+    """The secrets that steps may declare: none in an untrusted run, whose code is a stranger's."""
+    found = {name: value for name in SECRETS if (value := settings.host(name))}
+    if found and scope.trust is not Trust.TRUSTED:
+        screen.say(f"no step gets {', '.join(found)}: {scope}")
+        return {}
+    return found
+
+
 def read(request: Request, work: Workspace, root: Path = Path("/")) -> Job:
     """What ``request`` means on the node below ``root``; raises ``ConfigError`` with all that cannot be meant."""
     found = catalogue.load(work.stack)
     node = gpus.inventory(work.settings, root)
     usable = gpus.allotted(work.settings, node)
     cluster = request.runtime == "native" and probes.installed("sbatch")
-    here = plan.Here(tuple(gpu.arch for gpu in usable), host.memory() // 10**9, bool(node.rdma), cluster)
+    ours = not request.image and request.runtime == "docker"  # else nobody knows how the image was built
+    lacks = absent(work.stack, work.args) if ours else {}
+    archs = tuple(gpu.arch for gpu in usable)
+    here = plan.Here(archs, host.memory() // 10**9, bool(node.rdma), cluster, lacks)
     made = plan.make(found, request.suite, here, request.wish, work.clock.now().date())
-    if not request.image and request.runtime == "docker":
+    if ours:
         _compare_archs(work, made, here.archs)
     return Job(request, work, found, node, made, root)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
@@ -19,13 +19,20 @@ RESERVE = 60.0
 _NO_CLUSTER = "that takes Slurm, and --runtime native, because a rank runs in what its node gives it"
 
 
+_NONE: Mapping[str, str] = {}
+
+
 class Here(NamedTuple):
-    """What this node has: the arch of each GPU we may use, memory in GB, RDMA devices; and whether Slurm takes jobs."""
+    """What this node has: the arch of each GPU we may use, memory in GB, RDMA devices; and whether Slurm takes jobs.
+
+    ``absent`` are the components that the image was built without, each with why.
+    """
 
     archs: tuple[str, ...] = ()
     memory_gb: int = 0
     rdma: bool = False
     cluster: bool = False
+    absent: Mapping[str, str] = _NONE
 
 
 class Wish(NamedTuple):
@@ -40,7 +47,7 @@ class Wish(NamedTuple):
 class Planned:
     """One step of the run; a ``skip`` that is not empty says why it does not run here.
 
-    ``unmet``: because this node lacks what it needs.
+    ``unmet``: because this node, or the image, lacks what it needs.
     """
 
     step: Step
@@ -103,6 +110,9 @@ def _why_not(
     catalogue: Catalogue, step: Step, usable: tuple[str, ...], here: Here, wish: Wish, *, wants_gpu: bool
 ) -> str:
     """Why a step cannot run here; empty where it can."""
+    for component in step.needs.components:
+        if component in here.absent:
+            return f"needs {component}, which this build leaves out: {here.absent[component]}"
     if step.needs.nodes > 1:  # what the nodes have is Slurm's to know
         return "" if here.cluster else f"needs {step.needs.nodes} nodes: {_NO_CLUSTER}"
     if wants_gpu and not usable:

@@ -23,9 +23,6 @@ from ..world import files
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-_TIME = 315532800
-"""1980-01-01: the time of all that is unpacked, so that no image depends on when that was."""
-
 _MOST_MANIFEST = 64 << 20
 _BLOCK = 1 << 20
 _HINT = "fetch it again; if it stays so, build it again: nothing was unpacked"
@@ -154,10 +151,10 @@ def unpack(path: Path, into: Path, *, commit: str = "", base: str = "") -> Manif
 def _settle(folder: Path, manifest: Manifest) -> None:
     for member in manifest.members:
         (folder / member.path).chmod(member.mode)
-        os.utime(folder / member.path, (_TIME, _TIME))
+        files.settle(folder / member.path, member.sha256)
     for inner, _folders, _files in os.walk(folder, topdown=False):
         Path(inner).chmod(0o755)
-        os.utime(inner, (_TIME, _TIME))
+        files.settle(Path(inner))
 
 
 def digest(path: Path) -> str:

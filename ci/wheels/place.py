@@ -1,4 +1,4 @@
-"""From a word on the command line to a store, and from options to an indexing run."""
+"""From options to an indexing run."""
 
 from __future__ import annotations
 
@@ -6,24 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..world.store import Folder, Store
+from ..world.store import Store
 from .growth import add
 from .index import Result, Say, make
-
-
-def opened(text: str, *, anonymous: bool = False) -> Store:
-    """The store called ``text``: ``s3://bucket/prefix`` or a folder; ``ConfigError`` for anything else.
-
-    ``anonymous``: a bucket is read as nobody, whatever credentials are there.
-    """
-    if text.startswith("s3://"):
-        from ..world.bucket import Bucket
-
-        return Bucket.at(text, anonymous=anonymous)
-    if "://" in text:
-        hint = "give a folder, or s3://BUCKET/PREFIX"
-        raise ConfigError("unknown-place", f"{text!r} is neither a folder nor a bucket", hint=hint)
-    return Folder(Path(text))
 
 
 def perform(store: Store, added: Sequence[str], say: Say, *, replace: bool, plan: bool) -> Result:

@@ -227,6 +227,14 @@ class Engine(Containers):
         with self._talking() as client:
             return tuple((row["Size"], row["CreatedBy"]) for row in client.api.history(name))
 
+    def archive(self, name: str) -> Iterator[bytes]:
+        """``docker save``: every layer of an image that is here, and its config, as a tar archive in pieces."""
+        with self._talking() as client:
+            try:
+                yield from client.api.get_image(name, chunk_size=1 << 18)
+            except self._errors().ImageNotFound:
+                raise InfraError("no-image", f"{name} is not in the engine", hint="build or pull it first") from None
+
     def bring_in(self, archive: Iterator[bytes], name: str) -> Image:
         """``docker import``: a root image from a tar stream."""
         repository, _, tag = name.rpartition(":")

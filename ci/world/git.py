@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..errors import ConfigError, DeadlineError, InfraError
+from ..errors import ConfigError, InfraError
 from .process import Command, Finished, Run, begin, run
-
-_PATIENCE = 30.0
-"""Seconds for a question to a remote repository: a plan must work without a network."""
 
 _REWRITERS = r"^core\.(autocrlf|attributesfile|filemode|symlinks)$"
 _HASH_CACHE_BREAKERS = re.compile(r"^[^#]*\b(text|eol|crlf|filter|ident|working-tree-encoding)\b", re.MULTILINE)
@@ -138,16 +135,24 @@ def remote_commit(url: str, reference: str, start: Run = run) -> str:
 
     Of an annotated tag it is the commit it points at.
     """
-    # env(1) adds to the caller's environment: a user's proxy and CA settings count, a question for a password does not.
-    asked = ("env", "GIT_TERMINAL_PROMPT=0", "git", "ls-remote", "--", url, reference, f"{reference}^{{}}")
+    from . import remotes
+
     try:
-        found = start(Command(asked, deadline=_PATIENCE))
-    except (InfraError, DeadlineError):
+        return remotes.commit_at(url, reference, start)
+    except (ConfigError, InfraError):
         return ""
-    rows = [line.split("\t") for line in found.stdout.splitlines() if "\t" in line] if found.ok else []
-    commits = {name: commit for commit, name in rows}
-    names = (f"refs/tags/{reference}^{{}}", f"refs/heads/{reference}", f"refs/tags/{reference}")
-    return next((commits[name] for name in names if name in commits), "")
+
+
+def uncommitted(folder: Path, start: Run = run) -> tuple[str, ...] | None:
+    """The paths below ``folder`` that the head commit does not describe, untracked ones too; None without a commit."""
+    git = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder))
+    if not start(Command((*git, "rev-parse", "--verify", "--quiet", "HEAD"), brief=True)).ok:
+        return None
+    status = start(Command((*git, "status", "--porcelain", "--no-renames", "-z", "--", "."), brief=True, exact=True))
+    if not status.ok:
+        hint = "run git status there"
+        raise InfraError("git", f"git cannot tell about {folder}", context=status.tail(5), hint=hint)
+    return tuple(sorted(row[3:] for row in status.stdout.rstrip("\n").split("\0") if row))
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,13 @@ def beginnings(folder: Path, start: Run = run) -> frozenset[str]:
     return frozenset(_ask(folder, start, "rev-list", "--max-parents=0", "HEAD").stdout.split())
 
 
+def commit_of(folder: Path, name: str, start: Run = run) -> str:
+    """The commit that ``name`` (a commit, ``HEAD``, a branch or tag) stands for; empty where this clone has none."""
+    words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    found = start(Command(("git", "-C", str(folder), *words), brief=True))
+    return found.stdout.strip() if found.ok else ""
+
+
 def points_at(folder: Path, tag: str) -> str:
     """The commit a tag stands at; empty where the clone does not have the tag."""
     import git

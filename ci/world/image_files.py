@@ -37,7 +37,7 @@ class File(NamedTuple):
 
 def read(pieces: Iterator[bytes]) -> Iterator[File]:
     """Every file of the archive, each to be read before the next; raises ``InfraError`` where it breaks off."""
-    source = _Pieces(pieces)
+    source = Pieces(pieces)
     try:
         with tarfile.open(fileobj=source, mode="r|") as archive:
             for member in archive:
@@ -57,7 +57,7 @@ def _cut(why: str) -> InfraError:
     return InfraError("engine-stream", f"the files of the image broke off: {why}", hint=hint)
 
 
-class _Pieces(io.RawIOBase):
+class Pieces(io.RawIOBase):
     """Pieces as a stream; ``count`` of bytes so far and the ``last`` of them tell a whole archive from a part."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:

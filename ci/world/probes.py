@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..errors import DeadlineError, InfraError
 from ..settings import Settings
 from .clock import Clock, SystemClock
 from .host import _BUNDLES
-from .http import Request, Response, Send
+from .http import Request, Response, Send, address
 from .process import Command, Finished, Run, started
 
 T = TypeVar("T")
@@ -148,7 +150,8 @@ def builder(settings: Settings, name: str) -> Builder | None:
     if name == "default":
         return Builder("docker", "default")
     config = Path(settings.host("DOCKER_CONFIG") or Path(settings.host("HOME") or Path.home()) / ".docker")
-    for instance in (config / "buildx" / "instances").glob("*"):
+    kept = Path(settings.host("BUILDX_CONFIG") or config / "buildx")
+    for instance in (kept / "instances").glob("*"):
         if instance.name == name.lower():
             data = _object(instance)
             nodes = data.get("Nodes")
@@ -164,6 +167,43 @@ def _object(path: Path) -> dict[str, object]:
     except (OSError, ValueError) as error:
         raise InfraError("bad-docker-config", f"cannot read {path}: {error}", hint="delete or repair it") from None
     return data if isinstance(data, dict) else {}
+
+
+# --- elsewhere --------------------------------------------------------------------------------
+
+
+class Told(NamedTuple):
+    """An answer about something elsewhere: there, not there, or None for *could not tell*; and how that was said."""
+
+    there: bool | None
+    said: str = ""
+
+
+_QUIET = ("env", "GIT_TERMINAL_PROMPT=0", "git", "-c", "gc.auto=0", "-c", "maintenance.auto=false")
+"""env(1) adds to the caller's environment: a user's proxy and CA settings count, a question for a password does not."""
+
+_UNABLE = re.compile(r"^(fatal|error|remote): |unable to access '[^']*': ")
+
+
+def commit(url: str, name: str, start: Run) -> Told:
+    """Whether the repository at ``url`` has the full commit ``name``.
+
+    ls-remote lists branches and tags only: the one commit is fetched, without its files, into a repository that is
+    thrown away.  A server that knows no filters sends the files too.
+    """
+    words = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--depth=1", "--filter=tree:0", "--", url, name)
+    with tempfile.TemporaryDirectory(prefix="rocm-ci-commit-", ignore_cleanup_errors=True) as folder:
+        try:
+            done = start(Command((*_QUIET, "init", "--quiet", "--bare", folder)))
+            done = start(Command((*_QUIET, "-C", folder, *words))) if done.ok else done
+        except (DeadlineError, InfraError) as error:
+            return Told(None, error.problems[0].message)
+    if done.ok:
+        return Told(True)
+    if "not our ref" in done.stderr:
+        return Told(False, f"{address(url)} has no commit {name}")
+    last = done.stderr.strip().splitlines()[-1:] or [f"git ended with {done.code}"]
+    return Told(None, _UNABLE.sub("", _UNABLE.sub("", last[0])))
 
 
 # --- git --------------------------------------------------------------------------------------

@@ -124,6 +124,21 @@ class Store(Protocol):
         """Replace or add these pages, in this order, each whole or not at all."""
 
 
+def opened(text: str, *, anonymous: bool = False) -> Store:
+    """The store called ``text``: ``s3://bucket/prefix`` or a folder; ``ConfigError`` for anything else.
+
+    ``anonymous``: a bucket is read as nobody, whatever credentials are there.
+    """
+    if text.startswith("s3://"):
+        from .bucket import Bucket
+
+        return Bucket.at(text, anonymous=anonymous)
+    if "://" in text:
+        hint = "give a folder, or s3://BUCKET/PREFIX"
+        raise ConfigError("unknown-place", f"{text!r} is neither a folder nor a bucket", hint=hint)
+    return Folder(Path(text))
+
+
 class Folder:
     """A folder of this machine, ready to stand behind any web server that follows symbolic links."""
 

@@ -8,6 +8,11 @@ suite=${3:?"usage: apt-source.sh NAME URL SUITE COMPONENT KEY-URL FINGERPRINT"}
 component=${4:?"usage: apt-source.sh NAME URL SUITE COMPONENT KEY-URL FINGERPRINT"}
 key=${5:?"usage: apt-source.sh NAME URL SUITE COMPONENT KEY-URL FINGERPRINT"}
 fingerprint=${6:?"usage: apt-source.sh NAME URL SUITE COMPONENT KEY-URL FINGERPRINT"}
+release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+if [ "$release" != "$suite" ]; then
+    echo "apt-source.sh: $name is asked for packages of '$suite', the image is '$release'" >&2
+    exit 2
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"

@@ -1,5 +1,7 @@
 """build-record.py FILE KEY=VALUE...: add lines to versions.txt and the same facts to the JSON record beside it.
 
+``@PATH`` stands for the lines of a file, each a KEY=VALUE.
+
 A parent of the form name:tag@digest is kept without its digest: two builds of one identity have two.
 """
 
@@ -7,7 +9,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+
+def spread(words: list[str]) -> Iterator[str]:
+    """The pairs, those of files included."""
+    for word in words:
+        if word.startswith("@"):
+            yield from filter(None, Path(word[1:]).read_text().splitlines())
+        else:
+            yield word
 
 
 def main(arguments: list[str]) -> None:
@@ -15,7 +27,7 @@ def main(arguments: list[str]) -> None:
     text, *pairs = arguments
     record = Path(text).with_suffix(".json")
     facts: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
-    for pair in pairs:
+    for pair in spread(pairs):
         key, _, value = pair.partition("=")
         facts[key] = value.partition("@sha256:")[0]
     record.parent.mkdir(parents=True, exist_ok=True)

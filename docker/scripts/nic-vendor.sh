@@ -7,8 +7,13 @@ set -eu
 
 backend=${1-}
 case "$backend" in
-none) exit 0 ;;
-ainic | bnxt | all) ;;
+none | bnxt)
+    if [ -n "${AINIC_VERSION:-}" ]; then
+        echo "nic-vendor.sh: AINIC_VERSION is '$AINIC_VERSION', which means nothing with NIC_BACKEND $backend; allowed: ainic, all" >&2
+        exit 2
+    fi
+    ;;
+ainic | all) ;;
 *)
     echo "nic-vendor.sh: NIC_BACKEND is '$backend', allowed: none, ainic, bnxt, all" >&2
     exit 2
@@ -20,6 +25,7 @@ if [ "$base" != "$codename" ]; then
     echo "nic-vendor.sh: UBUNTU_CODENAME is '$codename', the base image is '$base'" >&2
     exit 2
 fi
+[ "$backend" = none ] && exit 0
 packages=
 case "$backend" in
 ainic | all)

@@ -1,18 +1,23 @@
 #!/bin/sh
-# nixl.sh SOURCE UCX PREFIX OUT: NIXL on the UCX below UCX, installed below PREFIX, and its ROCm wheel in OUT.
+# nixl.sh SOURCE SUBPROJECTS UCX PREFIX OUT: NIXL on the UCX below UCX, installed below PREFIX, its ROCm wheel in OUT.
 #
+# SUBPROJECTS is what nixl-subprojects.sh has fetched. gcc, because it is what the vendor's image has.
 # The wheel leaves out what the image has: the HIP runtime, and two libraries that differ between base images.
 # shellcheck source=native-env.sh
 set -eu
 
-source=${1:?"usage: nixl.sh SOURCE UCX PREFIX OUT"}
-ucx=${2:?"usage: nixl.sh SOURCE UCX PREFIX OUT"}
-prefix=${3:?"usage: nixl.sh SOURCE UCX PREFIX OUT"}
-out=${4:?"usage: nixl.sh SOURCE UCX PREFIX OUT"}
+source=${1:?"usage: nixl.sh SOURCE SUBPROJECTS UCX PREFIX OUT"}
+subprojects=${2:?"usage: nixl.sh SOURCE SUBPROJECTS UCX PREFIX OUT"}
+ucx=${3:?"usage: nixl.sh SOURCE SUBPROJECTS UCX PREFIX OUT"}
+prefix=${4:?"usage: nixl.sh SOURCE SUBPROJECTS UCX PREFIX OUT"}
+out=${5:?"usage: nixl.sh SOURCE SUBPROJECTS UCX PREFIX OUT"}
+export CC=gcc CXX=g++
 . "${NATIVE_ENV:?"the path of native-env.sh"}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp -a "$source/." "$work/"
+mkdir -p "$work/subprojects"
+cp -a "$subprojects/." "$work/subprojects/"
 cd "$work"
 export CC="${CACHE_LAUNCHER:+$CACHE_LAUNCHER }$CC" CXX="${CACHE_LAUNCHER:+$CACHE_LAUNCHER }$CXX"
 export PATH="$ucx/bin:$PATH" LD_LIBRARY_PATH="$ucx/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
@@ -25,7 +30,8 @@ export LD_LIBRARY_PATH="$libraries:$libraries/plugins:$LD_LIBRARY_PATH"
 python3 contrib/tomlutil.py --wheel-name nixl-rocm pyproject.toml
 set --
 for option in $options; do set -- "$@" "-Csetup-args=$option"; done
-python3 -m build --wheel --no-isolation --outdir dist "$@"
+# What it lists to build with names a torch; nothing of torch is in it.
+python3 -m build --wheel --no-isolation --skip-dependency-check --outdir dist "$@"
 mkdir -p "$out"
 auditwheel repair --plat "manylinux_2_34_$(uname -m)" --wheel-dir "$out" \
     --exclude 'libamdhip64*' --exclude 'libcore*' --exclude 'libpull*' dist/nixl_rocm*.whl

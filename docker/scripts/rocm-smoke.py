@@ -1,23 +1,26 @@
 """rocm-smoke.py MODULE...: what an image must have, seen without a GPU and without a network.
 
-A module before a ``?`` is left out where its component is absent from this build (see ABSENT of wheels-install.sh).
+``MODULE?KEY`` is left out where the build record says ``none`` for KEY, a component's list of gfx targets: the
+component is absent from this build.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-ROCSHMEM = Path("/opt/rocshmem")
+RECORD = Path("/app/versions.json")
 
 
 def main(modules: list[str]) -> None:
     """Exit with a message at the first thing that is not there."""
+    facts = json.loads(RECORD.read_text())
     for word in modules:
-        name = word.rstrip("?")
-        if word != name and (ROCSHMEM / "ABSENT").exists():
+        name, _, key = word.partition("?")
+        if key and facts.get(key) == "none":
             sys.stdout.write(f"{name}: absent from this build\n")
             continue
         if find_spec(name) is None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +90,30 @@ def test_what_has_a_setup_script(cli: Cli, toolchain: str, tmp_path: Path, name:
     assert list(taken(image, "/app/install", tmp_path / "out").glob("*.whl"))
 
 
+def test_lmcache_asks_for_nothing_of_cuda(cli: Cli, toolchain: str, tmp_path: Path) -> None:
+    image = build(cli, toolchain, "lmcache", standins.lmcache(tmp_path / "lmcache"), PYTORCH_ROCM_ARCH="gfx942")
+    (wheel,) = taken(image, "/app/install", tmp_path / "out").glob("*.whl")
+    shutil.unpack_archive(wheel, tmp_path / "wheel", "zip")
+    assert targets(tmp_path / "wheel") == {"gfx942"}
+
+
+@pytest.mark.parametrize(
+    ("planted", "said"),
+    [
+        ({"setup.py": ('.get("PYTORCH_ROCM_ARCH", "gfx942")', '.get("NOBODY", "gfx950")')}, "is for gfx950, wanted"),
+        ({"requirements/common.txt": ("nvtx", "cupy-cuda13x")}, "these requirements are for CUDA alone"),
+    ],
+)
+def test_a_wheel_for_other_targets_or_for_cuda_ends_the_build(
+    cli: Cli, toolchain: str, tmp_path: Path, planted: dict[str, tuple[str, str]], said: str
+) -> None:
+    source = standins.lmcache(tmp_path / "lmcache")
+    for name, (old, new) in planted.items():
+        (source / name).write_text((source / name).read_text().replace(old, new))
+    words = ("--stack", "vllm", "--base-image", toolchain, "--source", f"lmcache={source}", "--arch", "gfx942")
+    assert said in cli("build-component", "lmcache", *words, check=1).stderr
+
+
 def test_what_is_configured(cli: Cli, toolchain: str, tmp_path: Path) -> None:
     image = build(cli, toolchain, "ucx", standins.ucx(tmp_path / "ucx"))
     assert list(taken(image, "/usr/local/ucx", tmp_path / "out").rglob("libucp.so"))
@@ -117,24 +138,8 @@ def test_the_same_component_again_is_there(cli: Cli, toolchain: str, tmp_path: P
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """The rocSHMEM stand-in as a repository that is fetched by commit: its URL and the commit."""
-    source = standins.rocshmem(tmp_path / "served" / "rocshmem.git")
-    who = ("-c", "user.name=t", "-c", "user.email=t@example.invalid")
-    subprocess.run(("git", "-C", str(source), *who, "commit", "--quiet", "--message", "one"), check=True)
-    head = subprocess.run(("git", "-C", str(source), "rev-parse", "HEAD"), check=True, capture_output=True, text=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = ("--export-all", "--reuseaddr", "--listen=127.0.0.1", f"--port={port}", f"--base-path={source.parent}")
-    daemon = subprocess.Popen(("git", "daemon", *words))
-    try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.05)
-        yield f"git://127.0.0.1:{port}/rocshmem.git", head.stdout.strip()
-    finally:
-        daemon.terminate()
-        daemon.wait()
+    with standins.serving(standins.rocshmem(tmp_path / "served" / "rocshmem.git")) as found:
+        yield found
 
 
 def test_a_commit_is_fetched_and_no_file_of_this_host_is_with_it(
@@ -173,7 +178,7 @@ def test_buildkit_finds_nothing_to_warn_of(name: str, target: str, toolchain: st
     """Images that cannot be had here are stood in for; nothing is built."""
     contexts = [
         f"--build-context={image}=docker-image://{toolchain}"
-        for image in ("rocm/dev-ubuntu-22.04:7.2.3-complete", "rocm/vllm-dev:base")
+        for image in ("rocm/dev-ubuntu-22.04:7.2.3-complete", "rocm/vllm-dev:base", "rocm/vllm-dev:base-wheels")
     ]
     words = ("docker", "buildx", "build", "--check", "--file", str(HOME / name), "--target", target, *contexts)
     ran = subprocess.run((*words, str(HOME)), capture_output=True, text=True, check=False)

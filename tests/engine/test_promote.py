@@ -15,7 +15,7 @@ from ci.publish.manifest import Release, SuiteRow
 from ci.publish.promote import Transfer
 from ci.publish.switch import switch
 from ci.publish.told import state, told
-from ci.world.history import commits_between, points_at
+from ci.world.history import commit_of, commits_between, points_at
 from ci.world.store import Folder
 from tests.publishing import World, by_letter, run_id
 
@@ -127,6 +127,21 @@ def test_only_a_channel_for_it_is_promoted_to(world: World, clone: Path) -> None
     places = world.places()
     with pytest.raises(ConfigError, match="nothing is promoted to it"):
         promote.chosen(Transfer(places, places, VERSION, clone))
+
+
+def test_images_alone_are_no_release(world: World, clone: Path) -> None:
+    release = released(world, git(clone, "rev-parse", "HEAD"))
+    wanted = asked(world, clone, release.commit)
+    channel = replace(wanted.source.channel, images={"base": "base"})
+    with pytest.raises(ConfigError, match="images alone"):
+        promote.chosen(wanted._replace(source=replace(wanted.source, channel=channel)))
+
+
+def test_a_name_stands_for_a_commit_or_for_none(clone: Path) -> None:
+    second = git(clone, "rev-parse", "HEAD")
+    assert {commit_of(clone, name) for name in ("HEAD", second[:9], "rocm-probe-v0.2.0")} == {second}
+    assert commit_of(clone, "HEAD~1") == git(clone, "rev-parse", "HEAD~1")
+    assert [commit_of(clone, name) for name in ("nothing", "0" * 40, "--all", "HEAD:x")] == ["", "", "", ""]
 
 
 def test_git_tells_commits_and_tags_or_that_it_cannot(clone: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_place(case: str, store: Bucket, tmp_path: Path) -> None:
 WRITER = """\
 import sys
 from pathlib import Path
-from ci.wheels.place import opened
+from ci.world.store import opened
 store, number, mark = opened(sys.argv[1]), sys.argv[2], sys.argv[3]
 store.fetch('warm')
 print(flush=True)

@@ -157,6 +157,18 @@ def test_what_is_left_out_is_told_with_its_reason(play: Play) -> None:
     assert "left out: test_planted.py::test_b: CUDA only (until 2099-01-01)" in row["reasons"]
 
 
+def test_a_secret_reaches_the_step_that_declares_it_and_no_other(cli: Cli, tmp_path: Path) -> None:
+    told = plants.python("import os, sys; sys.exit(os.environ.get('HF_TOKEN') != 'for-steps')")
+    kept = plants.python("import os, sys; sys.exit('HF_TOKEN' in os.environ)")
+    steps = {"told": {"commands": [told], "secrets": ["HF_TOKEN"]}, "kept": {"commands": [kept]}}
+    words = ("test", "all", "--stack", str(plants.write(tmp_path / "plant", steps)), "--runtime", "native", "--json")
+    ran = cli(*words, HF_TOKEN="for-steps")  # noqa: S106 - what the steps compare
+    assert [row["outcome"] for row in ran.json["steps"]] == ["ok", "ok"]
+    fork = {"BUILDKITE": "true", "BUILDKITE_PULL_REQUEST": "7"}
+    untrusted = cli(*words, "--only", "told", check=1, HF_TOKEN="for-steps", **fork)  # noqa: S106 - as above
+    assert "no step gets HF_TOKEN: untrusted" in untrusted.stderr
+
+
 def test_an_image_that_cannot_be_built_is_shown_as_a_build_shows_it(cli: Cli, tmp_path: Path, busy_root: str) -> None:
     assert busy_root
     stack = plants.write(tmp_path / "plant", {"one": {"commands": [plants.python("pass")]}})

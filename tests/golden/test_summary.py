@@ -43,7 +43,8 @@ BUILT = TierReport(
         (12, "WORKDIR /"),
     ),
     published="engine, registry.example:5000/rocm",
-    cache="ok",
+    cache=("1 read, 2 written",),
+    attested=("provenance", "no SBOM: no SBOM_SCANNER is pinned"),
     warnings=("FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 1)",),
 )
 RUN = RunReport(
@@ -71,14 +72,16 @@ HOSTILE = replace(
     tag="rocm-ci/local:a|b`c",
     reasons=("a | b <script>alert(1)</script>\n# title", "`x` *y* [z](http://example.org)", *("more",) * 5),
     warnings=("w1", "w2\x1b[31m", "w3", "w4"),
-    cache="denied: " + "very long reason " * 40,
+    cache=("not written, the image is fine: x: denied: " + "very long reason " * 40,),
 )
+
+NOT_WRITTEN = "not written, the image is fine: localhost:5000/team/cache:ci-base-v1-" + "c" * 64 + ": denied"
 
 REPORTS = {
     "reuse": RUN,
     "build": replace(RUN, tiers=(BASE, BUILT), seconds=312.3),
     "adopt": replace(RUN, tiers=(BASE, replace(CI_BASE, decision="adopt", published="engine"))),
-    "cache-not-exported": replace(RUN, tiers=(replace(BUILT, cache="denied: no write right for the cache"),)),
+    "cache-not-exported": replace(RUN, tiers=(replace(BUILT, cache=("1 read", NOT_WRITTEN)),)),
     "failed-run": failed("failing-run", STAGE_FAILED),
     "failed-for-memory": failed("out-of-memory", STAGE_FAILED),
     "failed-push": failed("push-failed", NO_PUSH, Outcome.INFRA),
@@ -122,7 +125,7 @@ def test_problems(golden: Callable[[str, str], None]) -> None:
 @pytest.mark.parametrize("name", ["reuse", "build", "adopt"])
 def test_success_fits_a_small_window(name: str) -> None:
     lines = summary.text(REPORTS[name], width=80).splitlines()
-    assert len(lines) <= 22
+    assert len(lines) <= 23  # and the prompt
     assert [line for line in lines if len(line) > 80] == [line for line in lines if line.startswith("image ")]
 
 

@@ -54,7 +54,7 @@ def test_exactly_the_selected_files_are_copied(tmp_path: Path, tree: Path) -> No
         assert (out / name).readlink() == (tree / name).readlink()
 
 
-def test_modes_and_times_are_fixed(tmp_path: Path, tree: Path) -> None:
+def test_modes_are_fixed_and_times_follow_from_the_content(tmp_path: Path, tree: Path) -> None:
     before = os.umask(0o077)
     try:
         materialise(tmp_path / "out", chosen(tree, *NAMES), {"recipe": tree})
@@ -62,9 +62,24 @@ def test_modes_and_times_are_fixed(tmp_path: Path, tree: Path) -> None:
         os.umask(before)
     out = tmp_path / "out/recipe"
     paths = [out, *out.rglob("*")]
-    assert {path.lstat().st_mtime for path in paths} == {315532800}
+    assert {int(path.lstat().st_mtime) // 86400 for path in paths} == {315532800 // 86400}
+    assert {path.lstat().st_mtime for path in (out, out / "d")} == {315532800}
     modes = {str(path.relative_to(out)): stat.S_IMODE(path.stat().st_mode) for path in paths if not path.is_symlink()}
     assert modes == {".": 0o755, "d": 0o755, "d/e": 0o755, "a.txt": 0o644, "d/b.sh": 0o755, "d/e/c ü\n.txt": 0o644}
+
+
+def test_an_edit_that_keeps_the_size_changes_the_time(tmp_path: Path, tree: Path) -> None:
+    """BuildKit takes a file of the same size and time for the file it has."""
+
+    def time(out: str) -> int:
+        materialise(tmp_path / out, chosen(tree, "a.txt"), {"recipe": tree})
+        return (tmp_path / out / "recipe/a.txt").stat().st_mtime_ns
+
+    first, text = time("1"), (tree / "a.txt").read_text()
+    assert time("2") == first
+    (tree / "a.txt").write_text(text.swapcase())
+    assert (tree / "a.txt").stat().st_size == len(text)
+    assert time("3") != first
 
 
 def test_the_source_is_left_as_it_is(tmp_path: Path, tree: Path) -> None:

@@ -28,6 +28,7 @@ from ci.world.gpus import Device
 from ci.world.http import Headers, Response, Unreachable
 from ci.world.leases import leased
 from ci.world.ledger import Ledger
+from ci.world.nics import Nics
 from ci.world.process import Command, Finished
 from ci.world.sysfs import Devices
 from tests.nodes import eight
@@ -77,7 +78,7 @@ class FakeRun:
         return Finished(command, *said)
 
 
-WORDS = frozenset({"git", "--version", "rev-parse", "status", "docker", "buildx", "version", "amd-smi"})
+WORDS = frozenset({"git", "--version", "rev-parse", "status", "docker", "buildx", "version", "inspect", "amd-smi"})
 GIT: Mapping[tuple[str, ...], tuple[int, str, str] | BaseException] = {
     ("git", "--version"): (0, "git version 2.39.5\n", ""),
     ("git", "rev-parse"): (0, "/src\nfalse\n", ""),
@@ -101,9 +102,11 @@ def case(tmp_path: Path, **changes: Any) -> Case:
         "folder": tmp_path,
         "engine": lambda: cast("Engine", engine),
         "start": FakeRun({**GIT, ("docker", "buildx", "version"): (0, "github.com/docker/buildx v0.29.1 x\n", "")}),
+        "fetch": FakeRun({}),
         "send": FakeSend({}),
         "clock": FakeClock(),
         "gpus": lambda: Devices(None, ()),
+        "nics": lambda: Nics((), (), (), ""),
         **changes,
     }
     return Case(**values)
@@ -185,10 +188,37 @@ def test_builder(tmp_path: Path) -> None:
     named = case(tmp_path, environ={"ROCM_CI_BUILDER": "fast"})
     found = look("builder", named)
     assert (found.state, found.outcome) == ("fail", Outcome.CONFIG)
-    write(tmp_path / "buildx/instances/fast", {"Driver": "docker-container", "Nodes": [{"Endpoint": "default"}]})
-    assert look("builder", named).message.endswith("driver docker-container")
+    assert "docker buildx create --name fast --driver remote" in found.remedy
+    (tmp_path / "buildx/instances").mkdir(parents=True)
     (tmp_path / "buildx/instances/fast").write_text("{")
     assert look("builder", named).state == "fail"
+
+
+@pytest.mark.parametrize(
+    ("sample", "state", "outcome", "words"),
+    [
+        ("container", "ok", Outcome.OK, "driver docker-container, BuildKit v0.25.1 for linux/amd64"),
+        ("container-asleep", "warn", Outcome.OK, "not started"),
+        ("remote-silent", "fail", Outcome.INFRA, "cannot be reached"),
+        ("", "fail", Outcome.INFRA, "no such thing"),
+    ],
+)
+def test_builder_of_another_driver(tmp_path: Path, sample: str, state: str, outcome: Outcome, words: str) -> None:
+    text = (ROOT / f"tests/unit/samples/builders/{sample}.txt").read_text() if sample else ""
+    said = (0, text, "") if sample else (1, "", "ERROR: no such thing\n")
+    start = FakeRun({("docker", "buildx", "inspect"): said})
+    write(tmp_path / "buildx/instances/fast", {"Driver": "docker-container", "Nodes": [{"Endpoint": "default"}]})
+    found = look("builder", case(tmp_path, environ={"ROCM_CI_BUILDER": "fast"}, start=start))
+    assert (found.state, found.outcome, words in found.message, "fast (environment)" in found.message) == (
+        state, outcome, True, True,
+    )  # fmt: skip
+    assert bool(found.remedy) == (state != "ok")
+
+
+def test_a_builder_in_buildx_own_folder(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere/instances/fast", {"Driver": "docker", "Nodes": [{"Endpoint": "default"}]})
+    environ = {"ROCM_CI_BUILDER": "fast", "BUILDX_CONFIG": str(tmp_path / "elsewhere")}
+    assert look("builder", case(tmp_path, environ=environ)).state == "ok"
 
 
 def test_builder_of_another_engine(tmp_path: Path) -> None:
@@ -514,6 +544,7 @@ def test_text_and_document() -> None:
     assert (document["schema"], document["outcome"]) == (1, "infra")
     assert document["findings"][0] == {
         "check": "engine",
+        "subject": "",
         "state": "fail",
         "message": "silent\x1b[31m\nvery",
         "remedy": "wake it",

@@ -6,7 +6,18 @@ from typing import Any, cast
 
 import pytest
 
-from ci.build.lookup import IDENTITY, Absent, Found, Unclear, finder, in_engine, in_registry
+from ci.build.lookup import (
+    IDENTITY,
+    REGISTRY,
+    SCOPE,
+    Absent,
+    Found,
+    Shelf,
+    Unclear,
+    finder,
+    in_engine,
+    in_registry,
+)
 from ci.errors import ContractError, InfraError
 from ci.names import ContentTag, Place
 from ci.world import registry as oci
@@ -61,23 +72,56 @@ def engine(**labels: str) -> FakeEngine:
 def test_the_table_of_answers(remote: str | None, local: bool, answer: object) -> None:
     answers = {"found": found(), "absent": oci.Absent(), "unknown": oci.Unknown("status 500", 500)}
     registry = Registry(answers[remote]).real if remote else None
-    lookup = finder(engine() if local else FakeEngine(), PLACE if remote else None, registry)
+    shelves = (Shelf(REGISTRY, PLACE, registry),) if registry else ()
+    lookup = finder(engine() if local else FakeEngine(), shelves)
     assert lookup(TAG, ID) == answer
 
 
 def test_a_registry_that_has_it_saves_the_question_to_the_engine() -> None:
     fake = engine()
     registry = Registry(found())
-    finder(fake, PLACE, registry.real)(TAG, ID)
+    finder(fake, (Shelf(REGISTRY, PLACE, registry.real),))(TAG, ID)
     assert fake.asked == []
     assert registry.asked == [("space/team/x", f"base-v1-{ID}")]
 
 
 def test_a_registry_that_cannot_tell_is_never_absent_whatever_the_engine_has() -> None:
     fake = engine()
-    answer = finder(fake, PLACE, Registry(oci.Unknown("status 429", 429)).real)(TAG, ID)
+    shelf = Shelf(REGISTRY, PLACE, Registry(oci.Unknown("status 429", 429)).real)
+    answer = finder(fake, (shelf,))(TAG, ID)
     assert isinstance(answer, Unclear)
     assert fake.asked == []
+
+
+OWN = Place("localhost:5000", "scratch/pr-1")
+
+
+@pytest.mark.parametrize(
+    ("everybody", "own", "answer", "asked"),
+    [
+        ("found", "found", THERE, 1),
+        ("absent", "found", Found(f"localhost:5000/scratch/pr-1/{TAG}@{REMOTE}", REMOTE, "scope"), 2),
+        ("absent", "absent", HERE, 2),
+        ("absent", "unknown", Unclear("registry localhost:5000: status 500"), 2),
+        ("unknown", "found", Unclear("registry localhost:5000: status 500"), 1),
+    ],
+)
+def test_a_scope_is_asked_after_what_everybody_reads_and_told_as_a_scope(
+    everybody: str, own: str, answer: object, asked: int
+) -> None:
+    answers = {"found": found(), "absent": oci.Absent(), "unknown": oci.Unknown("status 500", 500)}
+    first, second = Registry(answers[everybody]), Registry(answers[own])
+    shelves = (Shelf(REGISTRY, PLACE, first.real), Shelf(SCOPE, OWN, second.real))
+    assert finder(engine(), shelves)(TAG, ID) == answer
+    assert len(first.asked) + len(second.asked) == asked
+
+
+def test_a_shelf_that_was_silent_once_is_not_asked_about_the_next_tier() -> None:
+    first, second = Registry(oci.Absent()), Registry(oci.Unknown("no answer", None))
+    lookup = finder(engine(), (Shelf(REGISTRY, PLACE, first.real), Shelf(SCOPE, OWN, second.real)))
+    for _ in range(2):
+        assert isinstance(lookup(TAG, ID), Unclear)
+    assert (len(first.asked), len(second.asked)) == (2, 1)
 
 
 def test_an_engine_that_fails_is_never_absent() -> None:

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ci.errors import ConfigError
-from ci.names import ArtifactTag, BundleName, ContentTag, Place, Reference, build_tag, run_id
+from ci.names import ArtifactTag, BundleName, ContentTag, Place, Reference, build_tag, run_id, run_start
 
 HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
 TIER = st.from_regex(r"[a-z0-9]+(-[a-z0-9]+){0,4}", fullmatch=True).filter(lambda name: len(name) <= 50)
@@ -164,15 +164,27 @@ def test_what_is_no_registry_is_refused(text: str) -> None:
     assert (problem.reference, "localhost:5000" in problem.hint) == ("bad-registry", True)
 
 
-@given(TIER, st.datetimes(timezones=st.just(UTC)), st.text("0123456789abcdef", min_size=8, max_size=8))
+@given(
+    TIER,
+    st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis wants it naive
+    st.text("0123456789abcdef", min_size=8, max_size=8),
+)
 def test_names_of_a_run_fit_into_a_tag(tier: str, start: datetime, salt: str) -> None:
     run = run_id(start, salt)
     assert run.endswith(f"Z-{salt}")
     assert DOCKER_TAG.fullmatch(build_tag(run, tier))
     assert ContentTag.parse(build_tag(run, tier)) is None
+    assert run_start(run) == start.replace(microsecond=0)
 
 
 def test_runs_sort_by_their_start() -> None:
     early, late = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC), datetime(2026, 11, 3, 4, 5, 6, tzinfo=UTC)
     assert run_id(early, "ffffffff") == "20260203T040506Z-ffffffff"
     assert run_id(early, "ffffffff") < run_id(late, "00000000")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "20260203T040506Z", "20261303T040506Z-ffffffff", "2026023T040506Z-ffffffff", "r-1"]
+)
+def test_what_is_no_name_of_a_run_began_at_no_time(text: str) -> None:
+    assert run_start(text) is None

@@ -10,7 +10,8 @@ import pytest
 from ci.errors import ConfigError, ContractError, InfraError
 from ci.publish import journal
 from ci.publish.journal import Entry, Move, Removed
-from ci.publish.manifest import VERSION, Standing
+from ci.publish.manifest import Standing
+from ci.world.versioned import VERSION
 from tests.publishing import Recorder, World, commit, run_id
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from ci.errors import CiError, ConfigError, ContractError, InfraError, SupersededError
-from ci.publish.lease import LASTS, LEASE, Holder, held, holder
-from ci.publish.manifest import VERSION, Release
+from ci.publish.lease import held, holder
+from ci.publish.manifest import Release
 from ci.publish.switch import outstanding, switch
 from ci.world.fakes import FakeClock
+from ci.world.store_lease import LASTS, LEASE, Holder
+from ci.world.versioned import VERSION
 from tests.publishing import Recorder, World, by_letter, commit, run_id
 
 ELSEWHERE = Holder(run_id(50), 4, LASTS, 1, 1, "another boot", "another boot pid:[1]")

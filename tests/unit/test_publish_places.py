@@ -13,13 +13,13 @@ import pytest
 from ci.call import Call
 from ci.errors import ConfigError, ContractError
 from ci.publish import channel
-from ci.publish.lease import Holder
 from ci.publish.manifest import Standing
 from ci.publish.places import open_places
 from ci.recipe import stack
 from ci.settings import capture
 from ci.verbs import VERBS
 from ci.world.fakes import FakeClock
+from ci.world.store_lease import Holder
 
 
 def work(environ: dict[str, str]) -> Any:
@@ -75,9 +75,63 @@ def test_a_release_without_wheels_cannot_be_meant(tmp_path: Path) -> None:
         channel.load(local)
 
 
+POINTERS = """\
+schema: 1
+channels:
+  ci:
+    summary: what other jobs begin from
+    images: {base: base, ci_base: ci-base}
+    tags: {fixed: commit}
+    retain: {keep: 1, days: 1}
+"""
+
+
+def loaded(tmp_path: Path, text: str) -> channel.Channels:
+    (tmp_path / "channels.yaml").write_text(text)
+    return channel.load(replace(stack.load("local"), recipe=tmp_path, channels="channels.yaml"))
+
+
+def test_a_channel_of_images_moves_tags_that_are_called_after_them(tmp_path: Path) -> None:
+    found = loaded(tmp_path, POINTERS)
+    ci = found.channel("ci")
+    assert found.images_of(ci) == {"base": "base", "ci_base": "ci-base"}
+    assert [str(ci.moving(name)) for name in ci.images] == ["base", "ci_base"]
+    assert str(ci.staying("ci_base", "c" * 40, "")) == f"ci_base-{'c' * 40}"
+    local = channel.load(stack.load("local"))
+    assert local.images_of(local.channel("nightly")) == local.images
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reference"),
+    [
+        ("fixed: commit", "moving: x, fixed: commit", "wrong-images"),
+        ("fixed: commit", "fixed: version", "wrong-images"),
+        ("base: base, ci", "main: base, ci", "wrong-images"),
+        ("    retain", "    index: current\n    retain", "wrong-images"),
+        ("    retain", "    promoted: true\n    git_tag: v{version}\n    retain", "wrong-images"),
+        ("ci-base}", "ci-bass}", "unknown-tier"),
+        ("    images: {base: base, ci_base: ci-base}\n", "", "missing-key"),
+    ],
+)
+def test_what_a_channel_of_images_cannot_be(tmp_path: Path, old: str, new: str, reference: str) -> None:
+    assert old in POINTERS
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, POINTERS.replace(old, new))
+    assert reference in {problem.reference for problem in caught.value.problems}
+
+
+def test_two_channels_cannot_share_a_pointer_of_images(tmp_path: Path) -> None:
+    again = POINTERS.partition("channels:\n")[2].replace("  ci:", "  cd:")
+    with pytest.raises(ConfigError, match="both move the tag base") as caught:
+        loaded(tmp_path, POINTERS + again)
+    assert len(caught.value.problems) == 2
+    loaded(tmp_path, POINTERS + again.replace("    retain", "    repository: a/b\n    retain"))
+
+
 def test_what_ships_can_be_read() -> None:
     for name in stack.shipped():
         found = channel.load(stack.load(name))
+        assert found.channels["ci"].images == {"base": "base", "ci_base": "ci-base"}
         assert {"dev", "nightly", "release"} <= found.channels.keys()
         assert found.channels["release"].promoted
         assert found.channels["nightly"].suites

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ci.errors import CiError, InfraError, SupersededError
-from ci.publish.lease import LASTS, LEASE
 from ci.publish.rollback import rollback
 from ci.publish.switch import outstanding, switch
+from ci.world.store_lease import LASTS, LEASE
 from tests.lockstep import Lockstep, every_order
 from tests.publishing import Recorder, Rule, World, by_letter, commit, run_id
 

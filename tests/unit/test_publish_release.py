@@ -14,6 +14,8 @@ from ci.publish import release as releasing
 from ci.publish.journal import Move
 from ci.publish.switch import switch
 from ci.recipe.values import ArgValue
+from ci.report import releases
+from tests.aging import World as Aging
 from tests.publishing import World, by_letter, run_id
 
 
@@ -59,3 +61,30 @@ def test_pointers_are_told_with_what_they_show(tmp_path: Path) -> None:
     assert (shown[pointer].old, shown[pointer].new) == (made.images[0].digest, "sha256:x")
     base = shown[f"image:{places.reference('base-nightly')}"]
     assert (base.old, base.new) == (made.images[1].digest, None), "what a release drops is told as well"
+
+
+# --- images that are too old --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("created", ["2026-10-01T00:00:00Z", "2026-11-20T00:00:00Z", ""])
+def test_a_release_warns_of_images_that_are_too_old_and_of_those_nobody_can_tell(tmp_path: Path, created: str) -> None:
+    aging = Aging(tmp_path)
+    found = aging.here(created)
+    aging.here(created, "ci-base")
+    aging.work.plan = lambda *_, **__: aging.plan(found)
+    ground: Any = SimpleNamespace(work=aging.work, places=None, channels=SimpleNamespace(images={"base": "base"}))
+    told = releasing.aged(ground)
+    if created.startswith("2026-11"):
+        assert told == ()
+        return
+    assert told[0].startswith("base: made 2026-10-01, 51 days old, at most 30: due" if created else "base: nobody can")
+    outlook = releasing.Outlook("nightly", "c" * 40, False, (), {}, (), told)
+    shown = releases.planned("release-nightly", outlook)
+    assert f"  warning: {told[0]}" in shown.text.splitlines()
+    assert shown.document["warnings"] == list(told)
+
+
+def test_a_stack_that_lets_images_grow_old_is_not_looked_up_for_that(tmp_path: Path) -> None:
+    aging = Aging(tmp_path)
+    aging.work.stack = replace(aging.work.stack, tiers={})
+    assert releasing.aged(SimpleNamespace(work=aging.work)) == ()  # type: ignore[arg-type]

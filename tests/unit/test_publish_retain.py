@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from ci.errors import ContractError, InfraError
 from ci.names import ArtifactTag, ContentTag
-from ci.publish import lease
 from ci.publish.channel import Retain
 from ci.publish.retain import removed, retain, scope_of
 from ci.publish.retention import Kind
 from ci.report import retentions
+from ci.world import store_lease
 from ci.world.credentials import Credentials
 from ci.world.docker_hub import DockerHub
 from ci.world.http import Headers, Request, Response
@@ -267,7 +267,7 @@ def test_whoever_lost_the_lease_removes_nothing_more(nightlies: Make) -> None:
 
     def stolen(_number: int, what: str) -> None:
         if what.startswith("create journal"):
-            holder = replace(lease.Holder.me("20260101T000000Z-0000000f"), count=9)
+            holder = replace(store_lease.Holder.me("20260101T000000Z-0000000f"), count=9)
             (world.folder / "store/nightly/lease.json").write_bytes(holder.encode())
 
     before = state(world)
@@ -329,7 +329,7 @@ def test_what_came_into_use_before_the_lease_was_ours_stays(nightlies: Make) -> 
     digest = world.image("main 1", "test").digest
 
     def meanwhile(_number: int, what: str) -> None:
-        if what.endswith(lease.LEASE):
+        if what.endswith(store_lease.LEASE):
             world.memory.tags[REPOSITORY]["somebody-uses-it"] = digest
 
     world.recorded(Recorder(after=meanwhile))
@@ -361,7 +361,7 @@ def test_a_tag_that_moved_meanwhile_is_not_taken(nightlies: Make) -> None:
     other = world.image("main 3", "test").digest
 
     def meanwhile(_number: int, what: str) -> None:
-        if what.endswith(lease.LEASE):
+        if what.endswith(store_lease.LEASE):
             world.memory.tags[REPOSITORY][f"nightly-{commit(1)}"] = other
 
     world.recorded(Recorder(after=meanwhile))
@@ -468,3 +468,25 @@ def test_the_folder_takes_a_set_away_in_one_step(tmp_path: Path) -> None:
     store.discard("aa")
     assert [each.path for each in store.below("")] == ["ab"]
     assert not (tmp_path / "store" / "nightly" / "aa").exists()
+
+
+# --- a channel of images ----------------------------------------------------------------------
+
+
+def test_pointers_of_images_stay_and_what_nobody_points_to_goes(tmp_path: Path) -> None:
+    ci = replace(NIGHTLY, name="ci", word="", images={"base": "base", "ci_base": "ci-base"}, retain=Retain(1, 7))
+    world = World(tmp_path, ci, NIGHTLY)
+    digests = {}
+    for number in (1, 2, 3):
+        images = {"base": world.image("base", "base"), "ci_base": world.image(f"ci base {number}", "ci-base")}
+        digests[number] = images["ci_base"].digest
+        world.switch("ci", world.stage("ci", number, images))
+    world.release("nightly", 9)
+    others = {tag for tag in world.tags if "nightly" in tag}
+    world.later(30)
+    retain(world.scope("ci"), world.run(), apply=True)
+    left = {tag for tag in world.tags if "sha256-" not in tag and "-v1-" not in tag}
+    kept = {f"{name}-{commit(number)}" for name in ci.images for number in (2, 3)}
+    assert left == {"base", "ci_base", *kept, *others}
+    assert digests[1] not in world.manifests
+    assert {digests[2], digests[3], world.tags["base"]} <= world.manifests

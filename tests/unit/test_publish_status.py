@@ -15,6 +15,7 @@ from ci.publish.manifest import STANDING, SuiteRow
 from ci.publish.rollback import rollback
 from ci.publish.status import Status, status, statuses
 from ci.report import statuses as reports
+from ci.world import store_lease
 from ci.world.http import Headers, Request, Response
 from tests.shelves import HOST, NIGHTLY, RELEASE, REPOSITORY, World, channel, commit
 
@@ -289,6 +290,6 @@ def test_a_run_at_work_is_named_one_that_ended_is_not(tmp_path: Path) -> None:
     with lease.held(world.places(), "20260101T000000Z-0000000f"):
         found = status(world.places())
         assert "run 20260101T000000Z-0000000f is at work on it now" in text(found)
-    dead = replace(lease.Holder.me("20260101T000000Z-0000000f"), started=1)
-    world.places().store.write(lease.LEASE, dead.encode())
+    dead = replace(store_lease.Holder.me("20260101T000000Z-0000000f"), started=1)
+    world.places().store.write(store_lease.LEASE, dead.encode())
     assert status(world.places()).run == ""

@@ -102,6 +102,7 @@ def test_exemptions_end(read: Callable[[str], catalogue.Catalogue]) -> None:
         ("summary: a step", "summary: a step\n    tier: tset", "unknown-tier"),
         ("{minutes: 1}", "{minutes: 0}", "wrong-value"),
         ("gpus: 1}", "gups: 1}", "unknown-key"),
+        ("gpus: 1}", "gpus: 1, components: [deepep]}", "unknown-component"),
         ("owner: kim, ", "", "missing-key"),
     ],
 )
@@ -118,7 +119,7 @@ def test_what_is_wrong_is_told_with_its_line(
 
 def test_the_shipped_suite_files_are_right() -> None:
     for path in sorted((stack.HOME / "suites").glob("*.yaml")):
-        found = catalogue.read(path, ("test",))
+        found = catalogue.read(path, ("test",), ("deepep",))
         for name in ("rocm-tests", "rocm-distributed-tests", "shutdown-timeout", "deepep-data-parallel"):
             assert found.suite(name).steps, path
         shipped = Path(__file__).resolve().parents[1] / "gpu"

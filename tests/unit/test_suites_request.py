@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ci.build.perform import Shown
+from ci.build.scope import ALONE, Scope, Trust
 from ci.errors import CiError, ConfigError
+from ci.settings import capture
 from ci.suites import models
 from ci.suites.images import Bundle
+from ci.suites.job import handed_over
 from ci.suites.plan import Wish
 from ci.suites.request import Request, read
 
@@ -120,3 +125,32 @@ def test_a_cache_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(CiError) as unmounted:
         models.check(str(tmp_path), [MODEL])
     assert (unmounted.value.exit_code, "has no folder hub" in str(unmounted.value)) == (4, True)
+
+
+class Heard:
+    """What a run says, and nothing else of a screen."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    warn = say
+
+    def build(self, tier: str, progress: object) -> AbstractContextManager[Shown]:
+        raise AssertionError(tier, progress)
+
+
+def test_a_trusted_run_hands_over_the_secrets_of_its_environment() -> None:
+    heard = Heard()
+    assert handed_over(ALONE, capture({}, {"HF_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "s"}), heard) == {"HF_TOKEN": "t"}
+    assert heard.lines == []
+
+
+def test_an_untrusted_run_hands_over_nothing_and_says_so() -> None:
+    heard, stranger = Heard(), Scope(Trust.UNTRUSTED, "a pull request from a fork")
+    assert handed_over(stranger, capture({}, {"HF_TOKEN": "t"}), heard) == {}
+    assert heard.lines == ["no step gets HF_TOKEN: untrusted: a pull request from a fork"]
+    assert handed_over(stranger, capture({}, {}), heard) == {}
+    assert len(heard.lines) == 1

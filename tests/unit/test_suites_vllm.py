@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ci.recipe import stack as stacks
 from ci.recipe.stack import HOME
+from ci.recipe.values import absent, resolve_args
 from ci.settings import capture
 from ci.suites import catalogue, plan
 from ci.suites.plan import Here, SuitePlan, Wish
@@ -17,7 +19,7 @@ from tests.nodes import answers, tree
 from tests.unit.probe import module
 
 TODAY = date(2026, 11, 21)
-VLLM = catalogue.read(HOME / "suites" / "vllm.yaml", ("base", "ci-base", "test"))
+VLLM = catalogue.read(HOME / "suites" / "vllm.yaml", ("base", "ci-base", "test"), ("deepep",))
 CUDA = "the pass it tests exists for CUDA only"
 WHOLE = ["smoke", "probe", "all-to-all", "data-parallel", "deepep-example", "fused-allreduce-rms", "shutdown"]
 
@@ -73,6 +75,17 @@ def test_without_a_gpu_nothing_runs_and_each_step_says_so() -> None:
     assert {each.skip for each in found.steps if each.unmet} == {
         f"needs {count}: this node has no GPU" for count in ("1 GPU", "2 GPUs", "4 GPUs")
     }
+
+
+def test_a_step_whose_component_is_left_out_is_skipped_and_says_why() -> None:
+    stack = stacks.load("vllm")
+    args = resolve_args(stack, capture({}, {"PYTORCH_ROCM_ARCH": "gfx90a"}), stacks.archs())
+    lacks = absent(stack, args)
+    assert lacks["deepep"] == "deepep supports nothing of PYTORCH_ROCM_ARCH (gfx90a)"
+    found = plan.make(VLLM, "deepep-data-parallel", Here(("gfx942",) * 8, 2000, absent=lacks), Wish(), TODAY)
+    assert runs(found) == ["data-parallel"]
+    assert skips(found)["deepep-example"] == f"needs deepep, which this build leaves out: {lacks['deepep']}"
+    assert absent(stack, resolve_args(stack, capture({}, {}), stacks.archs())) == {}
 
 
 def test_its_limits_fit_a_deadline_of_two_hours() -> None:

@@ -108,7 +108,7 @@ def test_what_nobody_resolved_has_no_identity_and_says_how_to_resolve_it() -> No
     assert {tier.decision for tier in plan.tiers} == {"unknown"}
     assert {row["identity"] for row in plan.to_json()["tiers"]} == {None}
     assert plan.missing_roots == ()
-    assert "docker buildx imagetools inspect rocm/dev-ubuntu-22.04:7.2.3-complete" in plan.tiers[0].reasons[0]
+    assert "inv pins --update BASE_IMAGE_DIGEST" in plan.tiers[0].reasons[0]
     assert any("--source vllm=PATH, or REMOTE_VLLM=1" in reason for tier in plan.tiers for reason in tier.reasons)
     with pytest.raises(ConfigError) as caught:
         refuse_lacking(plan)
@@ -135,7 +135,7 @@ def test_one_unresolved_pin_leaves_what_does_not_need_it(locked: Stack, source: 
 def test_no_pin_moves_and_every_one_is_used() -> None:
     lock = json.loads((HOME / "pins.json").read_text())
     assert not list(pins.problems(read(json.dumps(lock), "pins.json")))
-    declared = set(re.findall(r"^ARG (\w+)", text(), re.MULTILINE)) | {"BASE_IMAGE_DIGEST"}
+    declared = set(re.findall(r"^ARG (\w+)", text(), re.MULTILINE)) | {"BASE_IMAGE_DIGEST", "SBOM_SCANNER", "SBOM_SCANNER_DIGEST"}
     assert set(lock) <= declared
 
 
@@ -167,20 +167,21 @@ def test_a_component_has_the_base_image_alone_for_a_parent() -> None:
         assert {image.ref for image in found.images} == {"given:1"}, each.name
 
 
-def chain(name: str) -> list[str]:
+def chain(name: str, lmcache: str = "false") -> list[str]:
     """The stages a stage is made FROM, in Dockerfile.rocm as it is by hand."""
     stages: dict[str, Stage] = {stage.name: stage for stage in model("Dockerfile.rocm").stages if stage.name}
     found = []
     while name in stages:
         found.append(name)
-        name = stages[name].base.replace("${CI_BASE_IMAGE}", "ci_base")
+        name = stages[name].base.replace("${CI_BASE_IMAGE}", "ci_base").replace("${INSTALL_LMCACHE}", lmcache)
     return found
 
 
 @pytest.mark.parametrize("name", ["ci_base", "test", "test_smoke", "final", "vllm-openai"])
-def test_every_image_descends_from_mori_base(name: str) -> None:
-    assert "mori_base" in chain(name)
-    assert "native" in chain(name), "DeepEP and the rocSHMEM runtime are in every one of them"
+@pytest.mark.parametrize("lmcache", ["false", "true"])
+def test_every_image_descends_from_mori_base(name: str, lmcache: str) -> None:
+    assert "mori_base" in chain(name, lmcache)
+    assert "native" in chain(name, lmcache), "DeepEP and the rocSHMEM runtime are in every one of them"
 
 
 def test_the_target_list_of_deepep_reaches_rocshmem_and_deepep() -> None:

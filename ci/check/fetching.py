@@ -1,0 +1,272 @@
+"""Rules about what a build fetches: nothing unchecked, nothing that can move."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from ..errors import Place, Problem
+from ..recipe import pins as lock
+from ..recipe.dockerfile.expand import ExpandError, expand
+from ..recipe.dockerfile.model import Arg, Instruction
+from ..recipe.dockerfile.refs import RefError, parse_remote
+from .material import Case, Recipe, find
+from .shell import Command
+
+_SUMS = frozenset({"b2sum", "sha256sum", "sha384sum", "sha512sum", "shasum"})
+_LOCAL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])[:/]")
+_NAMED_OUTPUT = re.compile(r"--output(?:-document)?=(.+)")
+_FINGERPRINT = re.compile(r"\$\{?\w*fingerprint\b.*|[0-9A-F]{40}", re.IGNORECASE)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
+_PIP = re.compile(r"pip[0-9.]*")
+_PYTHON = re.compile(r"python[0-9.]*")
+_KEYS = re.compile(r"/(etc/apt/(keyrings|trusted\.gpg)|usr/share/keyrings)\b")
+
+Known = Callable[[str], bool]
+
+
+# --- downloads ------------------------------------------------------------------------------------
+
+
+def downloads(case: Case) -> Iterator[Problem]:
+    """What curl or wget brings is compared with a pinned hash in the same step."""
+    for step in case.steps:
+        fetched = [number for number, command in enumerate(step.commands) if _fetches(command)]
+        outputs = {_output(step.commands, number) for number in fetched}
+        for number in fetched:
+            command, output = step.commands[number], _output(step.commands, number)
+            if not output or not _checked(step.commands[number + 1 :], output, outputs):
+                message = f"{command.program} fetches {_operand(command)} and nothing checks what comes"
+                hint = "ADD --checksum=sha256:... fetches it in a stage of its own; or check it here: sha256sum -c"
+                yield Problem("unchecked-download", message, hint, place=step.place(command))
+
+
+def _fetches(command: Command) -> bool:
+    if command.program == "apt-helper":
+        return "download-file" in command.words
+    if command.program not in {"curl", "wget"} or set(command.words) & {"--head", "-I", "--spider"}:
+        return False
+    operand = _operand(command)
+    return bool(operand) and not _LOCAL.match(operand)
+
+
+def _operand(command: Command) -> str:
+    """The URL, or the first word that may hold one."""
+    words = [word for word in command.words[1:] if not word.startswith("-") and word != "download-file"]
+    return next((word for word in words if "://" in word), words[0] if words else "")
+
+
+def _output(commands: Sequence[Command], number: int) -> str:
+    """The file that the command of that number writes; empty where it goes straight into another program."""
+    command = commands[number]
+    after = [each for each in commands[number + 1 :] if each.pipeline == command.pipeline]
+    if command.program == "apt-helper":
+        return command.words[-1]
+    named = _named(command)
+    if named and named != "-":
+        return named
+    last = after[-1] if after else command
+    if last.files:
+        return last.files[-1]
+    if after:
+        return last.words[-1] if last.program == "tee" else ""
+    remote = command.program == "wget" or any(re.fullmatch("-[a-zA-Z]*O|--remote-name", each) for each in command.words)
+    return _operand(command).rpartition("/")[2] if remote and not named else named
+
+
+def _named(command: Command) -> str:
+    letter = "o" if command.program == "curl" else "O"
+    for word, following in zip(command.words, (*command.words[1:], ""), strict=True):
+        if found := _NAMED_OUTPUT.fullmatch(word):
+            return found[1]
+        if word in {"--output", "--output-document"} or re.fullmatch(f"-[a-zA-Z]*{letter}", word):
+            return following
+        if found := re.fullmatch(f"-[a-zA-Z]*{letter}([^a-zA-Z].*)", word):
+            return found[1]
+    return ""
+
+
+def _checked(later: Sequence[Command], output: str, outputs: set[str]) -> bool:
+    """Whether a later command compares ``output`` with what is pinned; a list that was fetched too pins nothing."""
+    name = output.rpartition("/")[2]
+    for command in later:
+        joined = [each for each in later if each.pipeline == command.pipeline]
+        if command.program in _SUMS and any(re.fullmatch("-[a-z]*c[a-z]*|--check", each) for each in command.words):
+            lists = [word for word in command.words[1:] if not word.startswith("-")]
+            told = " ".join([command.fed, *(word for each in joined if each != command for word in each.words)])
+            if name in told or any(each not in outputs for each in lists):
+                return True
+        elif (_verifies(command) or _compares(command)) and any(name in word for word in command.words[1:]):
+            return True
+    return False
+
+
+def _verifies(command: Command) -> bool:
+    return command.program == "gpgv" or (command.program in {"gpg", "gpg2"} and "--verify" in command.words)
+
+
+def _compares(command: Command) -> bool:
+    """Whether it is given the fingerprint that a key must have."""
+    return command.program not in {"echo", "printf"} and any(_FINGERPRINT.fullmatch(word) for word in command.words)
+
+
+def additions(case: Case) -> Iterator[Problem]:
+    """ADD takes a URL with --checksum, and a git repository at a full commit."""
+    for recipe in case.recipes:
+        for stage in recipe.model.stages if recipe.model else ():
+            values = _Values(case, recipe)
+            for line in stage.instructions:
+                each = line.trigger or line
+                if each.keyword == "ARG":
+                    values.declare(each.args)
+                elif each.keyword == "ADD":
+                    yield from _added(recipe, each, values)
+
+
+class _Values:
+    """What ARGs are in a stage so far: the pin, else the default. A commit nobody resolved yet counts as one."""
+
+    def __init__(self, case: Case, recipe: Recipe) -> None:
+        self.case = case
+        self.commits = commits(case)
+        self.defaults: dict[str, str] = {}
+        self.outer = {arg.name: arg.default or "" for arg in recipe.model.global_args} if recipe.model else {}
+
+    def declare(self, args: Sequence[Arg]) -> None:
+        for arg in args:
+            self.defaults[arg.name] = self.outer.get(arg.name, "") if arg.default is None else self.word(arg.default)
+
+    def word(self, text: str) -> str:
+        try:
+            return expand(text, self._value)
+        except ExpandError:
+            return text
+
+    def _value(self, name: str) -> str:
+        value = self.case.lock.get(name) or self.defaults.get(name, "")
+        unresolved = not value or value.startswith(lock.MARK)
+        return "0" * 40 if unresolved and self.commits(name) else value
+
+
+def _added(recipe: Recipe, line: Instruction, values: _Values) -> Iterator[Problem]:
+    checksum = values.word(line.flag("checksum") or "")
+    for source in line.sources:
+        try:
+            remote = parse_remote(values.word(source))
+        except RefError:
+            continue
+        place = find(recipe, line.line, source)
+        if remote is not None and remote.is_git:
+            if remote.commit is None and not _COMMIT.fullmatch(checksum):
+                hint = "write URL#COMMIT with 40 digits, or an ARG whose pin is a commit: NAME_BRANCH or NAME_COMMIT"
+                yield Problem("moving-source", f"ADD {source} is no full commit", hint, place=place)
+        elif remote is not None and not checksum.removeprefix("sha256:"):
+            hint = "ADD --checksum=sha256:${NAME_SHA256} with a pin of that name"
+            yield Problem("unchecked-download", f"ADD {source} has no --checksum", hint, place=place)
+
+
+# --- sources --------------------------------------------------------------------------------------
+
+
+def commits(case: Case) -> Known:
+    """Whether a variable holds a full commit: a pin that is one, or an argument of that type."""
+    typed = {spec.name for spec in case.stack.args if spec.type == "git-commit"} if case.stack else set()
+    return lambda name: name in typed or (name in case.lock and lock.kind(name) == "commit")
+
+
+def clones(case: Case) -> Iterator[Problem]:
+    """What git brings in a step is a full commit in the end."""
+    known = commits(case)
+    for step in case.steps:
+        gits = [(command, _subcommand(command)) for command in step.commands if command.program == "git"]
+        for number, (command, verb) in enumerate(gits):
+            if verb in {"clone", "fetch", "pull"} or (verb == "submodule" and "--remote" in command.words):
+                settled = [each for each, name in gits[number:] if name in {"checkout", "fetch", "reset", "switch"}]
+                if not any(_is_commit(word, known) for each in settled for word in each.words):
+                    message = f"git {verb} takes what its branch or tag is at that day"
+                    hint = "ADD URL#COMMIT in a stage of its own; or check a full commit out in this step"
+                    yield Problem("moving-source", message, hint, place=step.place(command))
+
+
+def _subcommand(command: Command) -> str:
+    words = list(command.words[1:])
+    while words and words[0].startswith("-"):
+        del words[: 2 if words[0] in {"-C", "-c", "--git-dir", "--work-tree"} else 1]
+    return words[0] if words else ""
+
+
+def _is_commit(word: str, known: Known) -> bool:
+    variable = _VARIABLE.fullmatch(word)
+    return bool(_COMMIT.fullmatch(word)) or (variable is not None and known(variable[1]))
+
+
+# --- packages -------------------------------------------------------------------------------------
+
+
+def installs(case: Case) -> Iterator[Problem]:
+    """What an installer brings from an index has its hash in a lock."""
+    for step in case.steps:
+        for command in step.commands:
+            words = _installer(command)
+            locked = {"--require-hashes", "--no-index", "--locked", "--frozen"} & set(words)
+            by_variable = {"PIP_REQUIRE_HASHES=1", "PIP_NO_INDEX=1"} & set(command.given)
+            if words and not locked and not by_variable:
+                message = f"{' '.join(words[:2])} takes what an index has that day"
+                hint = (
+                    "pip install --require-hashes -r LOCK (uv pip compile --generate-hashes writes one), or --no-index"
+                )
+                yield Problem("unlocked-install", message, hint, place=step.place(command))
+
+
+def _installer(command: Command) -> tuple[str, ...]:
+    """``pip install ...`` however it is started; empty for other commands."""
+    words = command.words
+    if _PYTHON.fullmatch(command.program) and "-m" in words:
+        words = words[words.index("-m") + 1 :]
+    elif command.program == "uv" and words[1:2] in {("pip",), ("tool",)}:
+        words = (" ".join(words[:2]), *words[2:])
+    name = words[0].rpartition("/")[2] if words else ""
+    if name in {"easy_install", "uvx"}:
+        return words if len(words) > 1 else ()
+    if not (_PIP.fullmatch(name) or name in {"uv", "uv pip", "uv tool", "pipx"}):
+        return ()
+    verb = next((word for word in words[1:] if not word.startswith("-")), "")
+    return (name, verb, *words[1:]) if verb in {"install", "download", "wheel", "sync", "run"} else ()
+
+
+# --- apt ------------------------------------------------------------------------------------------
+
+
+def apt_keys(case: Case) -> Iterator[Problem]:
+    """A key that apt shall trust is compared with a pinned fingerprint in the same step, and never left out."""
+    for step in case.steps:
+        compared = any(_compares(command) for command in step.commands)
+        for command in step.commands:
+            if why := _trusts(command, compared=compared):
+                hint = (
+                    "compare its fingerprint with a pin (NAME_FINGERPRINT), as scripts/apt-source.sh of the tool does"
+                )
+                yield Problem("unpinned-key", why, hint, place=step.place(command))
+
+
+def _trusts(command: Command, *, compared: bool) -> str:
+    """Why a command lets apt trust more than what is pinned; empty where it does not."""
+    told = " ".join((*command.words, *command.files, command.fed))
+    if "--allow-unauthenticated" in told or re.search(r"\[[^\]]*trusted=yes", told):
+        return "apt is told to trust packages that nobody signed"
+    if command.program in {"add-apt-repository", "apt-key"}:
+        return f"{command.program} trusts whatever key it finds"
+    takes = {"cp", "curl", "gpg", "gpg2", "install", "mv", "tee", "wget"}
+    if command.program in takes and _KEYS.search(told) and not compared:
+        return f"{command.program} gives apt a key that is compared with no fingerprint"
+    return ""
+
+
+def syntax(case: Case) -> Iterator[Problem]:
+    """A frontend that a Dockerfile asks for is pinned by digest."""
+    for recipe in case.recipes:
+        wanted = recipe.model.syntax if recipe.model else None
+        if wanted and "@sha256:" not in wanted:
+            hint = "remove the # syntax= line, or pin it by digest"
+            yield Problem("unpinned-syntax", f"frontend {wanted} can move", hint, place=Place(recipe.file.name, 1, 1))

@@ -1,0 +1,156 @@
+"""Rules about what can be read at all: settings, the stack and every file it names, and the plan they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from .. import settings as settings_room
+from ..audit import contract, image_rules
+from ..build import inputs, plan
+from ..build.component import BASE
+from ..build.inputs import RECIPE, Parent
+from ..build.lookup import Absent
+from ..errors import ConfigError, Place, Problem
+from ..pins import kinds
+from ..publish import channel
+from ..recipe import stack as stacks
+from ..recipe.stack import Root, Stack, Tier
+from ..recipe.tree import Tree
+from ..recipe.values import Resolved, resolve_args
+from ..suites import catalogue
+from ..world import git
+from ..world.process import Run, run
+from .material import Case
+
+_STAND_IN = f"check.invalid/toolchain:1@sha256:{'0' * 64}"
+"""An image for components to stand on; nobody asks for it."""
+
+
+def settings(case: Case) -> Iterator[Problem]:
+    """The environment and the options hold what they may."""
+    yield from settings_room.problems(case.settings)
+
+
+def stack(case: Case) -> Iterator[Problem]:
+    """The stack file and its lock can be read, and every name in them leads somewhere."""
+    yield from case.problems
+    for index, name in enumerate(case.stack.bake if case.stack else ()):
+        if not (case.recipe / name).is_file():
+            hint = f"looked in {stacks.shown(case.recipe)}"
+            yield Problem("no-file", f"bake: there is no file {name}", hint, place=case.place("bake", index))
+
+
+def dockerfiles(case: Case) -> Iterator[Problem]:
+    """Every Dockerfile can be read."""
+    for recipe in case.recipes:
+        yield from recipe.problems
+
+
+def channels(case: Case) -> Iterator[Problem]:
+    """The channel file, where there is one, can be read."""
+    if case.stack and case.stack.channels:
+        yield from _problems(case, channel.load, case.stack.channels, case.place("channels"))
+
+
+def suites(case: Case) -> Iterator[Problem]:
+    """The test catalogue, where there is one, can be read."""
+    if case.stack and case.stack.suites:
+        yield from _problems(case, catalogue.load, case.stack.suites, case.place("suites"))
+
+
+def contracts(case: Case) -> Iterator[Problem]:
+    """The contracts of the images, where there are any, can be read."""
+    if case.stack and case.stack.contracts:
+        load = partial(contract.of_tier, tier=next(iter(case.stack.tiers)), rules=image_rules.NAMES)
+        yield from _problems(case, load, case.stack.contracts, case.place("contracts"))
+
+
+def upstreams(case: Case) -> Iterator[Problem]:
+    """What the pins follow, where a file says so, can be read."""
+    if case.stack:
+        yield from _problems(case, kinds.pins_of, kinds.FILE, None)
+
+
+def _problems(case: Case, load: Callable[[Stack], object], name: str, named: Place | None) -> Iterator[Problem]:
+    """What is wrong with the file ``name`` of the recipe, by places a person may open; ``named`` is what names it."""
+    file = stacks.shown(case.recipe / name)
+    try:
+        if case.stack:
+            load(case.stack)
+    except ConfigError as error:
+        for problem in error.problems:
+            place = problem.place
+            yield replace(problem, place=replace(place, file=file) if place else named)
+
+
+def plans(case: Case) -> Iterator[Problem]:
+    """Every tier and component has a plan: its stages, files and arguments are known, and nothing in it can move."""
+    if case.stack is None or any(recipe.model is None for recipe in case.recipes):
+        return
+    args = resolve_args(case.stack, case.settings, stacks.archs())
+    trees, goals = _trees(case.stack, case.start), tuple(case.stack.tiers)
+    found = _try(partial(plan.check_args, case.stack, args, goals, trees))
+    found += _try(partial(_tiers, case.stack, args, trees))
+    for name in case.stack.components:
+        found += _try(partial(_component, case.stack, name, args, trees))
+    names = {recipe.file.path.name: recipe.file.name for recipe in case.recipes}
+    for problem in found:
+        place = problem.place
+        yield replace(problem, place=replace(place, file=names.get(place.file, place.file))) if place else problem
+
+
+def examined(stack: Stack, args: Resolved, start: Run = run) -> Iterator[inputs.Inputs]:
+    """What every tier, and every component on a stand-in for its parent, is made from; raises ``ConfigError``."""
+    trees = _trees(stack, start)
+    yield from (tier.inputs for tier in _tiers(stack, args, trees).tiers)
+    yield from (_component(stack, name, args, trees) for name in stack.components)
+
+
+def _trees(stack: Stack, start: Run) -> Mapping[str, Tree]:
+    """The recipe, and the caller's tree for each source that no stage can fetch."""
+    folders = {RECIPE: stack.recipe}
+    if stack.sources:
+        folders |= dict.fromkeys(stack.sources, git.toplevel(Path.cwd(), start) or Path.cwd())
+    return {name: Tree(name, root, {}, partial(git.tracked, start=start)) for name, root in folders.items()}
+
+
+def _tiers(stack: Stack, args: Resolved, trees: Mapping[str, Tree]) -> plan.Plan:
+    """The whole plan, as it is where nothing was ever built."""
+    goals = tuple(stack.tiers)
+    return plan.make(stack, goals, args, trees, roots={}, lookup=_nowhere, last=_never, everything=True)
+
+
+def _component(stack: Stack, name: str, args: Resolved, trees: Mapping[str, Tree]) -> inputs.Inputs:
+    component = stack.components[name]
+    tier = Tier(
+        name,
+        component.dockerfile,
+        component.target,
+        ((component.base, BASE),),
+        (),
+        component.fetch,
+        component.place,
+    )
+    image, _, digest = _STAND_IN.partition("@")
+    alone = replace(stack, tiers={name: tier}, roots={BASE: Root(BASE, image, "", digest)})
+    parent = Parent(component.base, BASE, _STAND_IN, digest, is_root=True)
+    return inputs.examine(alone, tier, args, trees, (parent,))
+
+
+def _try(step: Callable[[], object]) -> list[Problem]:
+    try:
+        step()
+    except ConfigError as error:
+        return list(error.problems)
+    return []
+
+
+def _nowhere(_tag: str, _identity: str) -> Absent:
+    return Absent()
+
+
+def _never(_tier: str) -> None:
+    return None

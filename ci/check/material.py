@@ -1,0 +1,219 @@
+"""What the rules look at: a stack's files as they are, read also where the stack itself cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import documents
+from ..errors import ConfigError, Place, Problem
+from ..recipe import dockerfile
+from ..recipe import pins as lock
+from ..recipe import stack as stacks
+from ..recipe.dockerfile.model import Instruction
+from ..recipe.dockerfile.mounts import parse_mount
+from ..recipe.stack import Stack
+from ..settings import Settings
+from ..world import files
+from ..world.process import Run, run
+from . import shell
+
+_SHEBANGS = ("#!/bin/sh", "#!/bin/bash", "#!/usr/bin/env bash", "#!/usr/bin/env sh", "#!/bin/dash")
+
+
+class Text(NamedTuple):
+    """A file of the recipe; ``name`` is how a person in this folder may open it."""
+
+    name: str
+    path: Path
+    text: str
+
+
+class Recipe(NamedTuple):
+    """A Dockerfile: its text, and its model where it can be read, else the problems."""
+
+    file: Text
+    model: dockerfile.Dockerfile | None
+    problems: tuple[Problem, ...]
+
+
+class Step(NamedTuple):
+    """What runs as one: a RUN, or a script. What it fetches, it has to check itself."""
+
+    file: str
+    commands: tuple[shell.Command, ...]
+
+    def place(self, command: shell.Command) -> Place:
+        """Where ``command`` stands."""
+        return Place(self.file, command.line, command.column)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One stack and its files; ``stack`` is None where it cannot be read, for which there are ``problems``."""
+
+    settings: Settings
+    name: str
+    path: Path
+    stack: Stack | None
+    problems: tuple[Problem, ...]
+    recipes: tuple[Recipe, ...] = ()
+    scripts: tuple[Text, ...] = ()
+    pins: documents.Document = field(default_factory=lambda: documents.Document("", {}, {}))
+    document: documents.Document = field(default_factory=lambda: documents.Document("", {}, {}))
+    start: Run = run
+
+    def place(self, *path: str | int) -> Place:
+        """Where a value of the stack file stands."""
+        return self.document.place(*path)
+
+    @property
+    def recipe(self) -> Path:
+        """The folder that all paths of the stack are relative to."""
+        return stacks.recipe_of(self.path)
+
+    @cached_property
+    def lock(self) -> Mapping[str, str]:
+        """The pins, whatever else is wrong."""
+        value = self.pins.value
+        found = value.items() if isinstance(value, dict) else ()
+        return {name: text for name, text in found if isinstance(text, str)}
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Every RUN of every Dockerfile, and every shell script that one of them takes."""
+        runs = (step for recipe in self.recipes for step in _runs(recipe))
+        return (*runs, *(Step(script.name, shell.commands(script.text)) for script in self.scripts))
+
+    @cached_property
+    def declared(self) -> frozenset[str]:
+        """The names of all ARGs of the Dockerfiles."""
+        models = [recipe.model for recipe in self.recipes if recipe.model]
+        outer = {arg.name for model in models for arg in model.global_args}
+        inner = {
+            arg.name for model in models for line in instructions(model) if line.keyword == "ARG" for arg in line.args
+        }
+        return frozenset(outer | inner)
+
+
+def read(settings: Settings, start: Run = run) -> Case:
+    """The stack of the settings with its files; raises ``ConfigError`` only where there is no stack file."""
+    name = settings.get("ROCM_CI_STACK").value
+    path = stacks.locate(name)
+    stack, problems = None, list[Problem]()
+    try:
+        stack = stacks.load(name)
+    except ConfigError as error:
+        problems += error.problems
+    folder = stacks.recipe_of(path)
+    document = documents.read(files.read_text(path), stacks.shown(path))
+    recipes = tuple(_recipe(folder / each) for each in _dockerfiles(document) if (folder / each).is_file())
+    return Case(
+        settings,
+        stack.name if stack else name,
+        path,
+        stack,
+        tuple(problems),
+        recipes,
+        tuple(_scripts(folder, recipes)),
+        _pins(folder / lock.FILE),
+        document,
+        start,
+    )
+
+
+def instructions(model: dockerfile.Dockerfile) -> Iterator[Instruction]:
+    """Every instruction of every stage, and what an ONBUILD triggers in its place."""
+    for stage in model.stages:
+        for line in stage.instructions:
+            yield line.trigger or line
+
+
+def raw(recipe: Recipe, line: int) -> str:
+    """The text of the instruction that begins at ``line``, as it is written, up to the next one."""
+    model = recipe.model
+    lines = recipe.file.text.splitlines(keepends=True)
+    starts = [stage.line for stage in model.stages] if model else []
+    starts += [each.line for stage in model.stages for each in stage.instructions] if model else []
+    end = min((start for start in starts if start > line), default=len(lines) + 1)
+    return "".join(lines[line - 1 : end - 1])
+
+
+def find(recipe: Recipe, line: int, word: str) -> Place:
+    """The place of ``word`` in the instruction that begins at ``line``."""
+    text = raw(recipe, line)
+    at = max(text.find(word), 0)
+    row = text.count("\n", 0, at)
+    return Place(recipe.file.name, line + row, at - (text.rfind("\n", 0, at) + 1) + 1)
+
+
+def text(path: Path) -> Text:
+    """The file at ``path``."""
+    return Text(stacks.shown(path), path, files.read_text(path))
+
+
+def _dockerfiles(document: documents.Document) -> tuple[str, ...]:
+    """The Dockerfiles that a stack file names, even if it is broken elsewhere."""
+    value = document.value
+    sections = [value.get(key) for key in ("tiers", "components")] if isinstance(value, dict) else []
+    entries = [entry for section in sections if isinstance(section, dict) for entry in section.values()]
+    names = [entry.get("dockerfile") for entry in entries if isinstance(entry, dict)]
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+
+def _recipe(path: Path) -> Recipe:
+    file = text(path)
+    try:
+        return Recipe(file, dockerfile.parse(file.text, file.name), ())
+    except ConfigError as error:
+        return Recipe(file, None, error.problems)
+
+
+def _pins(path: Path) -> documents.Document:
+    shown = stacks.shown(path)
+    return documents.read(files.read_text(path), shown) if path.is_file() else documents.Document(shown, {}, {})
+
+
+def _runs(recipe: Recipe) -> Iterator[Step]:
+    if recipe.model is None or recipe.model.escape != "\\":
+        return
+    for line in instructions(recipe.model):
+        if line.keyword == "RUN":
+            yield Step(recipe.file.name, shell.instruction(raw(recipe, line.line), line.line))
+
+
+def _scripts(folder: Path, recipes: tuple[Recipe, ...]) -> Iterator[Text]:
+    """The shell scripts below ``folder`` that a stage mounts or copies."""
+    taken = {
+        source for recipe in recipes if recipe.model for line in instructions(recipe.model) for source in _taken(line)
+    }
+    paths: set[Path] = set()
+    for source in taken:
+        found = folder / source
+        paths |= {each for each in found.rglob("*") if each.is_file()} if found.is_dir() else {found}
+    for path in sorted(paths):
+        if path.is_file() and not path.is_symlink() and (path.suffix in {".sh", ".bash"} or _says_so(path)):
+            yield text(path)
+
+
+def _says_so(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(40).decode(errors="replace").startswith(_SHEBANGS)
+
+
+def _taken(line: Instruction) -> Iterator[str]:
+    """The paths of the recipe, other than all of it, that an instruction takes and that no variable is part of."""
+    if line.keyword in {"COPY", "ADD"} and line.flag("from") is None:
+        sources = list(line.sources)
+    elif line.keyword == "RUN":
+        mounts = [parse_mount(value) for value in line.all_flags("mount")]
+        sources = [mount.source for mount in mounts if mount.kind == "bind" and not mount.origin]
+    else:
+        return
+    for source in sources:
+        clean = source.lstrip("./")
+        if clean and not set(clean) & set("$*?[:"):
+            yield clean

@@ -1,0 +1,103 @@
+"""One pin resolved anew, or set by hand: nothing else in the lock moves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import documents
+from ..build.workspace import Workspace
+from ..errors import ConfigError, SupersededError
+from ..recipe import pins as lock
+from ..recipe.stack import Stack
+from ..world import files, locks
+from .kinds import EPOCH, Pin, pins_of
+from .rebuilds import Rebuild, rebuilds, with_pin
+from .upstream import Upstream
+
+_WEEK = re.compile(r"[0-9]{4}-W[0-9]{2}")
+
+
+@dataclass(frozen=True)
+class Update:
+    """A pin and its new value; ``given`` says that a person gave it.
+
+    ``rebuilt`` is what would be built anew; ``stale`` are pins that were found through this one and must be resolved
+    anew as well.
+    """
+
+    pin: Pin
+    value: str
+    given: bool
+    rebuilt: tuple[Rebuild, ...]
+    stale: tuple[str, ...]
+
+    @property
+    def changes(self) -> bool:
+        """Whether the lock would be another."""
+        return self.value != self.pin.value
+
+
+def pin_called(stack: Stack, name: str) -> Pin:
+    """The pin ``name``; raises ``ConfigError`` with a suggestion."""
+    found = {pin.name: pin for pin in pins_of(stack)}
+    if name not in found:
+        hint = documents.suggest(name, list(found)) if found else f"{stack.recipe} has no {lock.FILE}"
+        raise ConfigError("unknown-pin", f"stack {stack.name} has no pin {name!r}", hint=hint)
+    return found[name]
+
+
+def outlook(work: Workspace, name: str, value: str, upstream: Upstream) -> Update:
+    """What ``name`` would be, as upstream says or as given in ``value``, and what that rebuilds; nothing is written.
+
+    Raises ``ConfigError`` for a value that is none of its kind, and what ``Upstream.value`` raises.
+    """
+    pin = pin_called(work.stack, name)
+    new = _given(pin, value) if value else upstream.value(pin)
+    after = with_pin(work.stack, name, new)
+    places = {each.name: each.where for each in pins_of(work.stack)}
+    stale = tuple(each.name for each in pins_of(after) if each.resolved and each.where != places[each.name])
+    return Update(pin, new, bool(value), rebuilds(work, after), stale)
+
+
+def write(work: Workspace, update: Update, say: Callable[[str], None]) -> Path:
+    """Put the new value into the lock, whole or not at all; gives the file.
+
+    Raises ``SupersededError`` where somebody changed this pin meanwhile.
+    """
+    path = (work.stack.recipe / lock.FILE).resolve()
+    name = "pins-" + hashlib.sha256(str(path).encode()).hexdigest()
+    with locks.exclusive(files.state(str(work.state)), name, say):
+        text = path.read_bytes().decode()
+        if documents.read(text, path.name).value.get(update.pin.name) != update.pin.value:
+            hint = "run it again"
+            raise SupersededError("pin-moved", f"{update.pin.name} was changed while it was resolved", hint=hint)
+        mode = path.stat().st_mode & 0o777
+        files.write_whole(path, replaced(text, update.pin.name, update.value).encode())
+        path.chmod(mode)
+    return path
+
+
+def replaced(text: str, name: str, value: str) -> str:
+    """The lock with another value for ``name``, every other byte as it was."""
+    line = re.compile(rf'("{re.escape(name)}"\s*:\s*)"(?:[^"\\]|\\.)*"')
+    result, count = line.subn(lambda found: found[1] + json.dumps(value), text)
+    if count != 1:
+        message = f"{name} cannot be replaced: it stands in {lock.FILE} {count} times"
+        raise ConfigError("odd-lock", message, hint='write one pin a line: "NAME": "value"')
+    return result
+
+
+def _given(pin: Pin, value: str) -> str:
+    words = lock.expected(pin.name, value)
+    if pin.name == EPOCH and not _WEEK.fullmatch(value):
+        words = "an ISO week such as 2026-W47"
+    if words or value.startswith(lock.MARK):
+        raise ConfigError(
+            "loose-pin", f"{pin.name} cannot be {value!r}", hint=f"wanted is {words or 'the thing itself'}"
+        )
+    return value
