@@ -56,7 +56,12 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known("ROCM_CI_MODEL_CACHE", "folder of the models that tests need (an HF_HOME), shared by all jobs of this host"),
     Known("ROCM_CI_STORE", "folder or s3://BUCKET/PREFIX of releases, where builds that push meet as well", "--store"),
-    Known("ROCM_CI_POLICY", "file that says whom this host trusts, outside of every tree", "", "/etc/rocm-ci/policy.yaml"),
+    Known(
+        "ROCM_CI_POLICY",
+        "file that says whom this host trusts, outside of every tree",
+        "",
+        "/etc/rocm-ci/policy.yaml",
+    ),
     Known("ROCM_CI_CACHE_FOLDER", "folder of build caches, for stacks whose caches may be in one"),
     Known("ROCM_CI_SIGNING_KEY", "key that published images are signed with, as cosign takes it (a file or a KMS URL)"),
     Known("ROCM_CI_BUILDER", "buildx builder that builds; default the engine's own"),

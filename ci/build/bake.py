@@ -56,12 +56,16 @@ class Helped(NamedTuple):
 
 
 class Done(NamedTuple):
-    """How a build ended: what BuildKit told, the end of buildx, with what it was done, and what went wrong beside."""
+    """How a build ended: what BuildKit told, the end of buildx, with what it was done, and what went wrong beside.
+
+    ``doubted`` are the caches of an attempt that had to be made again.
+    """
 
     progress: Progress
     baked: buildx.Baked
     helped: Helped
     warnings: tuple[str, ...]
+    doubted: tuple[Ref, ...] = ()
 
 
 class _Stalled(Exception):
@@ -96,7 +100,7 @@ def bake(work: Workspace, folder: Path, screen: Screen, order: Order) -> Done:
         progress, baked = attempt(helped=helped)
         if baked is None:
             raise InternalError("stalled-without-caches", f"{tier.name}: no cache was read, and one stalled")
-        return Done(progress, baked, helped, (*chosen.notes, warning))
+        return Done(progress, baked, helped, (*chosen.notes, warning), chosen.refs)
 
 
 def _attempt(
@@ -116,7 +120,7 @@ def _attempt(
         if helped.caches and progress.stalled > STALL:
             raise _Stalled
 
-    with screen.build(order.tier.name, progress) as shown, log, suppress(_Stalled):
+    with suppress(_Stalled), screen.build(order.tier.name, progress) as shown, log:
         return progress, buildx.bake(
             folder,
             order.tier.name,

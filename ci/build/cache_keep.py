@@ -57,12 +57,13 @@ def keep(
     """Write the caches of a tier that was just built in ``folder``; nothing where this run may write none."""
     items = tuple(wanted(work, order, push=push))
     answers = look([item.ref for item in items], work.clock, connect)
+    doubted = {ref.name for ref in done.doubted}
     kept: list[Kept] = []
     for index, item in enumerate(items):
         there = answers[item.ref]
         if isinstance(there, str):
             kept.append(Kept(str(item.ref), FAILED, there))
-        elif there and not item.always:
+        elif there and not item.always and item.ref.name not in doubted:
             kept.append(Kept(str(item.ref), SKIPPED, "it is there"))
         else:
             screen.say(f"{order.tier.name}: writing the cache {item.ref}")

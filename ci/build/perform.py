@@ -287,12 +287,12 @@ class Performance:
 
     def _publish(self, tier: TierPlan, result: TierResult) -> None:
         """Push under the content tag, if that is asked for; the first image there wins, a later builder adopts it."""
-        from ..world import registry as oci
-
         if why := self.workspace.scope.withheld:
             result.published = f"engine, not published: {why}"
         if not self.push or self.workspace.place is None:  # wheels alone are released without any registry
             return
+        from ..world import registry as oci
+
         place, registry = self._target()
         answer = in_registry(registry, place, tier.tag)
         if isinstance(answer, Unclear):

@@ -21,6 +21,11 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _PIP = re.compile(r"pip[0-9.]*")
 _PYTHON = re.compile(r"python[0-9.]*")
+_UNSIGNED = re.compile(
+    r"--allow-unauthenticated|--force-yes|--allow-insecure-repositories|\[[^\]]*trusted=yes|Trusted:\s*yes"
+    r"|\b(AllowUnauthenticated|Allow\w*InsecureRepositories)[\s=\"']+(1|true|yes)",
+    re.IGNORECASE,
+)
 _KEYS = re.compile(r"/(etc/apt/(keyrings|trusted\.gpg)|usr/share/keyrings)\b")
 
 Known = Callable[[str], bool]
@@ -253,7 +258,7 @@ def apt_keys(case: Case) -> Iterator[Problem]:
 def _trusts(command: Command, *, compared: bool) -> str:
     """Why a command lets apt trust more than what is pinned; empty where it does not."""
     told = " ".join((*command.words, *command.files, command.fed))
-    if "--allow-unauthenticated" in told or re.search(r"\[[^\]]*trusted=yes", told):
+    if _UNSIGNED.search(told):
         return "apt is told to trust packages that nobody signed"
     if command.program in {"add-apt-repository", "apt-key"}:
         return f"{command.program} trusts whatever key it finds"

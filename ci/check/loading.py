@@ -47,6 +47,9 @@ def dockerfiles(case: Case) -> Iterator[Problem]:
     """Every Dockerfile can be read."""
     for recipe in case.recipes:
         yield from recipe.problems
+        if recipe.model and recipe.model.escape != "\\":
+            hint = "remove the # escape= line: what its steps fetch can be read only with the usual backslash"
+            yield Problem("odd-escape", "nothing looks into its RUN", hint, place=Place(recipe.file.name, 1, 1))
 
 
 def channels(case: Case) -> Iterator[Problem]:
@@ -71,10 +74,10 @@ def contracts(case: Case) -> Iterator[Problem]:
 def upstreams(case: Case) -> Iterator[Problem]:
     """What the pins follow, where a file says so, can be read."""
     if case.stack:
-        yield from _problems(case, kinds.pins_of, kinds.FILE, None)
+        yield from _problems(case, kinds.pins_of, kinds.FILE, Place(stacks.shown(case.recipe / kinds.FILE)))
 
 
-def _problems(case: Case, load: Callable[[Stack], object], name: str, named: Place | None) -> Iterator[Problem]:
+def _problems(case: Case, load: Callable[[Stack], object], name: str, named: Place) -> Iterator[Problem]:
     """What is wrong with the file ``name`` of the recipe, by places a person may open; ``named`` is what names it."""
     file = stacks.shown(case.recipe / name)
     try:

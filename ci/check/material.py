@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -103,26 +103,19 @@ def read(settings: Settings, start: Run = run) -> Case:
     """The stack of the settings with its files; raises ``ConfigError`` only where there is no stack file."""
     name = settings.get("ROCM_CI_STACK").value
     path = stacks.locate(name)
-    stack, problems = None, list[Problem]()
+    stack, problems = None, tuple[Problem, ...]()
     try:
         stack = stacks.load(name)
     except ConfigError as error:
-        problems += error.problems
-    folder = stacks.recipe_of(path)
-    document = documents.read(files.read_text(path), stacks.shown(path))
+        problems = error.problems
+    folder, odd = stacks.recipe_of(path), list[Problem]()
+    document = _document(path, odd)
     recipes = tuple(_recipe(folder / each) for each in _dockerfiles(document) if (folder / each).is_file())
-    return Case(
-        settings,
-        stack.name if stack else name,
-        path,
-        stack,
-        tuple(problems),
-        recipes,
-        tuple(_scripts(folder, recipes)),
-        _pins(folder / lock.FILE),
-        document,
-        start,
-    )
+    scripts = tuple(_scripts(folder, recipes, odd))
+    pins = _document(folder / lock.FILE, odd)
+    placed = {each.message for each in odd}
+    problems = (*(each for each in problems if each.message not in placed), *odd)
+    return Case(settings, stack.name if stack else name, path, stack, problems, recipes, scripts, pins, document, start)
 
 
 def instructions(model: dockerfile.Dockerfile) -> Iterator[Instruction]:
@@ -150,9 +143,14 @@ def find(recipe: Recipe, line: int, word: str) -> Place:
     return Place(recipe.file.name, line + row, at - (text.rfind("\n", 0, at) + 1) + 1)
 
 
-def text(path: Path) -> Text:
-    """The file at ``path``."""
-    return Text(stacks.shown(path), path, files.read_text(path))
+def text(path: Path, problems: list[Problem]) -> str:
+    """The text of a file; of one that cannot be read none, and that is among ``problems``."""
+    try:
+        return files.read_text(path)
+    except ConfigError as error:
+        hint = "make it a file of UTF-8 text that this user may read"
+        problems += [replace(each, hint=hint, place=Place(stacks.shown(path))) for each in error.problems]
+        return ""
 
 
 def _dockerfiles(document: documents.Document) -> tuple[str, ...]:
@@ -165,16 +163,20 @@ def _dockerfiles(document: documents.Document) -> tuple[str, ...]:
 
 
 def _recipe(path: Path) -> Recipe:
-    file = text(path)
+    problems = list[Problem]()
+    file = Text(stacks.shown(path), path, text(path, problems))
+    if problems:
+        return Recipe(file, None, tuple(problems))
     try:
         return Recipe(file, dockerfile.parse(file.text, file.name), ())
     except ConfigError as error:
         return Recipe(file, None, error.problems)
 
 
-def _pins(path: Path) -> documents.Document:
+def _document(path: Path, problems: list[Problem]) -> documents.Document:
     shown = stacks.shown(path)
-    return documents.read(files.read_text(path), shown) if path.is_file() else documents.Document(shown, {}, {})
+    content = text(path, problems) if path.exists() else ""
+    return documents.read(content, shown) if content else documents.Document(shown, {}, {})
 
 
 def _runs(recipe: Recipe) -> Iterator[Step]:
@@ -185,7 +187,7 @@ def _runs(recipe: Recipe) -> Iterator[Step]:
             yield Step(recipe.file.name, shell.instruction(raw(recipe, line.line), line.line))
 
 
-def _scripts(folder: Path, recipes: tuple[Recipe, ...]) -> Iterator[Text]:
+def _scripts(folder: Path, recipes: tuple[Recipe, ...], problems: list[Problem]) -> Iterator[Text]:
     """The shell scripts below ``folder`` that a stage mounts or copies."""
     taken = {
         source for recipe in recipes if recipe.model for line in instructions(recipe.model) for source in _taken(line)
@@ -196,7 +198,7 @@ def _scripts(folder: Path, recipes: tuple[Recipe, ...]) -> Iterator[Text]:
         paths |= {each for each in found.rglob("*") if each.is_file()} if found.is_dir() else {found}
     for path in sorted(paths):
         if path.is_file() and not path.is_symlink() and (path.suffix in {".sh", ".bash"} or _says_so(path)):
-            yield text(path)
+            yield Text(stacks.shown(path), path, text(path, problems))
 
 
 def _says_so(path: Path) -> bool:

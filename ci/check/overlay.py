@@ -29,7 +29,10 @@ _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 MOST = 1024 * 1024
 """Bytes that an overlay may have."""
 
-_OTHER = ("dockerfile", "dockerfile-inline", "target", "context", "contexts", "platforms")
+_OTHER = (
+    "dockerfile", "dockerfile-inline", "target", "context", "contexts", "platforms", "network", "entitlements",
+    "extra-hosts",
+)  # fmt: skip
 """What decides, beside the arguments, what is built."""
 
 

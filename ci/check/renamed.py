@@ -13,7 +13,7 @@ from ..errors import Problem
 from ..recipe.stack import HOME, shown
 from ..settings import PREFIX
 from ..world import files
-from .material import Case
+from .material import Case, text
 
 FILE = "renamed.yaml"
 SAME, NONE = "same", "none"
@@ -34,9 +34,13 @@ _HEADS: Mapping[str, str] = {
 def read(recipe: Path) -> documents.Document:
     """The table of a recipe; its ``value`` is empty where there is no such file, or not a good one."""
     path = recipe / FILE
-    if not path.is_file():
+    if not path.exists():
         return documents.Document(shown(path), {}, {})
-    document = documents.read(files.read_text(path), shown(path))
+    odd = list[Problem]()
+    content = text(path, odd)
+    if odd:
+        return documents.Document(shown(path), {}, {}, tuple(odd))
+    document = documents.read(content, shown(path))
     schema = json.loads(files.read_text(HOME / "renamed.schema.json"))
     problems = (*document.problems, *documents.check(document, schema))
     problems = problems or tuple(_problems(document))

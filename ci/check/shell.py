@@ -10,6 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 _KEYWORDS = frozenset({"if", "then", "elif", "else", "while", "until", "do", "!", "{", "time"})
@@ -105,9 +106,16 @@ class _Open:
 
     @property
     def runs_what_it_is_fed(self) -> bool:
-        """Whether its here-documents are scripts."""
-        words, _ = self.bare()
-        return not words or (len(words) == 1 and words[0][1].rpartition("/")[2] in _SHELLS)
+        """Whether its here-documents are scripts: those of a shell that is given no file."""
+        words = [text for _, text in self.bare()[0]]
+        if not words or words[0].rpartition("/")[2] not in _SHELLS:
+            return not words
+        for before, word in pairwise(words):
+            if re.fullmatch("-[a-z]*s", word):
+                return True
+            if word[0] not in "-+" and not re.fullmatch("[-+][a-zA-Z]*[oO]", before):
+                return False
+        return True
 
 
 def _inside(outer: _Open, inner: Command) -> int:

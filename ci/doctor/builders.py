@@ -136,7 +136,9 @@ def look_at_registry(case: Case) -> Iterator[Finding]:
     """Whether the registry answers and lets us push; by the way, its clock. Nothing is stored."""
     text = case.settings.get("ROCM_CI_REGISTRY").value
     if not text.strip():
-        yield Finding("registry", "ok", "none given: images are looked up in the engine only")
+        yield Finding(
+            "registry", "ok", "none given: images are looked up in the engine, and where a policy says so (see trust)"
+        )
         return
     from ..world.credentials import docker_credentials
 

@@ -33,6 +33,9 @@ def look_at_trust(case: Case) -> Iterator[Finding]:
         if isinstance(may, Granted):
             message = f"this run is untrusted, and its credentials may write {found.reads}, which trusted builds read"
             yield Finding("trust", "warn", message, "give untrusted jobs credentials for their own place alone")
+        elif isinstance(may, Unknown):
+            message = f"{found.reads}, where images are looked up, cannot be asked: {may.reason}"
+            yield Finding("trust", "fail", message, "check the registry that the policy names", Outcome.INFRA)
 
 
 def _trees(case: Case) -> Iterator[Path]:

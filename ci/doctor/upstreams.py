@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ..build.inputs import contexts_of, declared
 from ..errors import CiError, ConfigError, InfraError, Outcome
 from ..names import Reference
-from ..pins.kinds import Pin, pins_of
+from ..pins.kinds import Pin, command, of_stack, pins_of
 from ..recipe import pins as lock
 from ..recipe import stack as stacks
 from ..recipe.stack import Stack
@@ -63,17 +63,22 @@ def look_at_pins(case: Case, seconds: float = ALL) -> Iterator[Finding]:
     """All of it, unresolved pins among it."""
     if case.stack is None:
         return
-    needs = needed(case)
+    try:
+        needs = needed(case)
+    except ConfigError as error:
+        yield from mistakes("pins", error.problems)
+        return
     yield from mistakes("args", needs.args.problems)
     open_pins = [pin for pin in needs.asked if not pin.resolved and pin.name not in needs.given]
     for pin in open_pins:
-        yield _unresolved(pin)
+        yield _unresolved(pin, case)
     yield _counted(needs, len(open_pins))
     questions = tuple(_questions(case.stack, needs))
     told = probes.gather({each.name: partial(each.ask, case) for each in questions}, seconds)
     answers = {name: _understood(answer, seconds) for name, answer in told.items()}
     for group in dict.fromkeys(each.group for each in questions):
-        yield from _group(group, [each for each in questions if each.group == group], answers)
+        asked = [each for each in questions if each.group == group]
+        yield from _group(group, asked, answers, of_stack(case.settings))
 
 
 def _counted(needs: Needs, unresolved: int) -> Finding:
@@ -110,16 +115,14 @@ def _elsewhere(pin: Pin) -> bool:
     return pin.kind != "plain" or not pin.resolved
 
 
-def _unresolved(pin: Pin) -> Finding:
+def _unresolved(pin: Pin, case: Case) -> Finding:
     """The finding of a pin without a value, and the command that gets it one."""
     wanted = f": {pin.value.removeprefix(lock.MARK)}"
-    remedy = f"inv pins --update {pin.name}"
     if pin.of and not pin.where:
         wanted = f", {pin.of} comes first"
     elif pin.kind in ("sha256", "fingerprint"):
         wanted = ""
-    elif not pin.follows:
-        remedy += " --to VALUE"
+    remedy = command(pin, case.settings)
     return Finding("pins", "fail", f"not resolved{wanted}", remedy, Outcome.CONFIG, pin.name)
 
 
@@ -133,14 +136,14 @@ def _understood(answer: Told | BaseException | None, seconds: float) -> Told:
     return answer
 
 
-def _group(group: str, questions: list[Question], answers: Mapping[str, Told]) -> Iterator[Finding]:
+def _group(group: str, questions: list[Question], answers: Mapping[str, Told], of_this_stack: str) -> Iterator[Finding]:
     """What is gone has a line each; what could not be told, one for each server."""
     there = [each.name for each in questions if answers[each.name].there]
     unclear: dict[tuple[str, str], list[str]] = {}
     for each in questions:
         told = answers[each.name]
         if told.there is False:
-            remedy = f"inv pins --update {each.value}"
+            remedy = f"inv pins --update {each.value}{of_this_stack}"
             yield Finding(group, "fail", told.said, remedy, Outcome.CONFIG, each.name)
         elif told.there is None:
             unclear.setdefault((each.server, _WHERE.sub("", told.said)), []).append(each.name)

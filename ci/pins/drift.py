@@ -40,7 +40,8 @@ def drifts(pins: Sequence[Pin], upstream: Upstream, seconds: float = DEADLINE) -
 
 
 def _silent(pin: Pin) -> Drift:
-    return Drift(NOTHING) if pin.resolved else Drift(UNRESOLVED, why=pin.chosen or f"{pin.of} comes first")
+    first = f"{pin.of} comes first" if pin.of else "no pin says where it is"
+    return Drift(NOTHING) if pin.resolved else Drift(UNRESOLVED, why=pin.chosen or first)
 
 
 def _judged(pin: Pin, answer: str | BaseException | None, seconds: float) -> Drift:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .. import documents
 from ..errors import Problem
 from ..recipe import pins as lock
-from ..recipe.stack import HOME, Stack
+from ..recipe.stack import HOME, Stack, shown
+from ..settings import Settings
 from ..world import files
 
 FILE = "upstreams.yaml"
@@ -30,7 +32,8 @@ class Pin(NamedTuple):
     ``follows`` is a branch or tag (while the pin is not resolved, also a short commit), an image reference or a URL;
     empty where it follows nothing.  ``where`` is the repository of a commit, the image reference of a digest, the URL
     of a sha256 or fingerprint; empty for the others, and while that is not resolved itself.  ``of`` names the pin
-    that ``where`` is the value of.  ``chosen`` says how a person finds the value of a pin that follows nothing.
+    that ``where`` is the value of, empty where the lock has none.  ``chosen`` says how a person finds the value of a
+    pin that follows nothing.
     """
 
     name: str
@@ -45,6 +48,19 @@ class Pin(NamedTuple):
     def resolved(self) -> bool:
         """Whether the value is the thing itself."""
         return not self.value.startswith(lock.MARK)
+
+
+def command(pin: Pin, settings: Settings) -> str:
+    """The next command for a pin that is not resolved, in the stack of a call with these settings."""
+    name = pin.of if pin.of and not pin.where else pin.name
+    value = "" if name == pin.name and pin.follows else " --to VALUE"
+    return f"inv pins --update {name}{value}{of_stack(settings)}"
+
+
+def of_stack(settings: Settings) -> str:
+    """What a command needs to mean the stack of a call: the option if that had it, else nothing."""
+    stack = settings.get("ROCM_CI_STACK")
+    return f" --stack {shlex.quote(stack.value)}" if stack.source.startswith("flag") else ""
 
 
 def pins_of(stack: Stack) -> tuple[Pin, ...]:
@@ -66,6 +82,7 @@ def _pin(stack: Stack, name: str, entry: Mapping[str, str], image: str) -> Pin:
     if kind == "plain":
         return Pin(name, value, kind, "", "", chosen=chosen or wanted)
     of = entry.get("of", name.rpartition("_")[0] + _OF[kind])
+    of = of if of in stack.pins else ""
     where = stack.pins.get(of, "")
     where = "" if where.startswith(lock.MARK) else where
     if kind == "commit":
@@ -75,9 +92,9 @@ def _pin(stack: Stack, name: str, entry: Mapping[str, str], image: str) -> Pin:
 
 def _upstreams(stack: Stack) -> Mapping[str, Mapping[str, str]]:
     path = stack.recipe / FILE
-    if not path.is_file():
+    if not path.exists():
         return {}
-    document = documents.read(files.read_text(path), path.name)
+    document = documents.read(files.read_text(path), shown(path))
     schema = json.loads(files.read_text(HOME / "upstreams.schema.json"))
     documents.refuse((*document.problems, *documents.check(document, schema)))
     documents.refuse(tuple(_problems(document, stack)))
@@ -88,6 +105,10 @@ def _upstreams(stack: Stack) -> Mapping[str, Mapping[str, str]]:
 def _problems(document: documents.Document, stack: Stack) -> Iterator[Problem]:
     """What the schema cannot see: names that are no pins, and words that a pin of that kind has no use for."""
     table: Mapping[str, Mapping[str, Any]] = document.value["pins"]
+    if table and not stack.pins:
+        hint = f"add {lock.FILE}, or delete {FILE}"
+        yield Problem("no-lock", f"{FILE} is about the pins of a {lock.FILE} that is not there", hint)
+        return
     for name, entry in table.items():
         place = document.key("pins", name)
         for pin in (name, *([entry["of"]] if "of" in entry else ())):

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from .. import documents
@@ -19,7 +20,10 @@ from .kinds import EPOCH, Pin, pins_of
 from .rebuilds import Rebuild, rebuilds, with_pin
 from .upstream import Upstream
 
-_WEEK = re.compile(r"[0-9]{4}-W[0-9]{2}")
+INSTALLED = Path(__file__).resolve().parents[1] / "recipe_data"
+"""The recipe inside of an installed package; in a checkout there is none at this place."""
+
+_WEEK = re.compile(r"([0-9]{4})-W([0-9]{2})")
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Update:
     """A pin and its new value; ``given`` says that a person gave it.
 
     ``rebuilt`` is what would be built anew; ``stale`` are pins that were found through this one and must be resolved
-    anew as well.
+    anew as well.  ``forgotten`` is the reference that it followed, which would stand nowhere any more.
     """
 
     pin: Pin
@@ -35,6 +39,7 @@ class Update:
     given: bool
     rebuilt: tuple[Rebuild, ...]
     stale: tuple[str, ...]
+    forgotten: str = ""
 
     @property
     def changes(self) -> bool:
@@ -59,16 +64,24 @@ def outlook(work: Workspace, name: str, value: str, upstream: Upstream) -> Updat
     pin = pin_called(work.stack, name)
     new = _given(pin, value) if value else upstream.value(pin)
     after = with_pin(work.stack, name, new)
+    then = {each.name: each for each in pins_of(after)}
     places = {each.name: each.where for each in pins_of(work.stack)}
-    stale = tuple(each.name for each in pins_of(after) if each.resolved and each.where != places[each.name])
-    return Update(pin, new, bool(value), rebuilds(work, after), stale)
+    stale = tuple(each.name for each in then.values() if each.resolved and each.where != places[each.name])
+    lasts = then[name].follows or then[name].chosen or (pin.kind == "commit" and re.fullmatch("[0-9a-f]+", pin.follows))
+    forgotten = "" if lasts else pin.follows
+    return Update(pin, new, bool(value), rebuilds(work, after), stale, forgotten)
 
 
-def write(work: Workspace, update: Update, say: Callable[[str], None]) -> Path:
+def write(work: Workspace, update: Update, say: Callable[[str], None], installed: Path = INSTALLED) -> Path:
     """Put the new value into the lock, whole or not at all; gives the file.
 
-    Raises ``SupersededError`` where somebody changed this pin meanwhile.
+    Raises ``SupersededError`` where somebody changed this pin meanwhile, and ``ConfigError`` for the lock of an
+    ``installed`` tool, which its next version replaces and no repository has.
     """
+    if work.stack.recipe.resolve() == installed.resolve():
+        hint = "change it in a checkout of the tool, or in a stack of your own: --stack FILE"
+        message = f"{work.stack.recipe / lock.FILE} belongs to the installed tool"
+        raise ConfigError("installed-lock", message, hint=hint)
     path = (work.stack.recipe / lock.FILE).resolve()
     name = "pins-" + hashlib.sha256(str(path).encode()).hexdigest()
     with locks.exclusive(files.state(str(work.state)), name, say):
@@ -94,10 +107,18 @@ def replaced(text: str, name: str, value: str) -> str:
 
 def _given(pin: Pin, value: str) -> str:
     words = lock.expected(pin.name, value)
-    if pin.name == EPOCH and not _WEEK.fullmatch(value):
+    if pin.name == EPOCH and not _is_week(value):
         words = "an ISO week such as 2026-W47"
     if words or value.startswith(lock.MARK):
         raise ConfigError(
             "loose-pin", f"{pin.name} cannot be {value!r}", hint=f"wanted is {words or 'the thing itself'}"
         )
     return value
+
+
+def _is_week(value: str) -> bool:
+    match = _WEEK.fullmatch(value)
+    try:
+        return match is not None and bool(date.fromisocalendar(int(match[1]), int(match[2]), 1))
+    except ValueError:
+        return False

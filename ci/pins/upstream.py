@@ -55,8 +55,7 @@ class Upstream:
 
     def _commit(self, pin: Pin) -> str:
         if not pin.where:
-            hint = f"set {pin.of} first: inv pins --update {pin.of} --to URL"
-            raise ConfigError("no-upstream", f"{pin.name}: there is no repository in {pin.of}", hint=hint)
+            raise _no_repository(pin)
         if not _SHORT.fullmatch(pin.follows):
             return remotes.commit_at(pin.where, pin.follows, self.run)
         if self.clones:
@@ -85,7 +84,12 @@ class Upstream:
                 digest.update(piece)
             digests.append(digest.hexdigest())
 
-        self._get(Request("GET", pin.where, timeout=Timeouts(10, 30, 60), into=read))
+        answer = self._get(Request("GET", pin.where, timeout=Timeouts(10, 30, 60), into=read))
+        page = "html" in answer.headers.get("content-type", "")
+        if page or digests[-1] == hashlib.sha256().hexdigest():
+            what = "a web page" if page else "an empty file"
+            hint = f"{_NETWORK}; if it is meant: inv pins --update {pin.name} --to {digests[-1]}"
+            raise InfraError("no-download", f"{address(pin.where)}: {what} came instead", hint=hint)
         return digests[-1]
 
     def _key(self, pin: Pin) -> str:
@@ -125,6 +129,15 @@ def week(clock: Clock) -> str:
     """The ISO week of the calendar, in UTC: ``2026-W47``."""
     year, number, _ = clock.now().isocalendar()
     return f"{year}-W{number:02d}"
+
+
+def _no_repository(pin: Pin) -> ConfigError:
+    if pin.of:
+        hint = f"set {pin.of} first: inv pins --update {pin.of} --to URL"
+        return ConfigError("no-upstream", f"{pin.name}: there is no repository in {pin.of}", hint=hint)
+    own = pin.name.rpartition("_")[0] + "_REPO"
+    hint = f"add {own} to the lock, or say in upstreams.yaml which pin has it: {pin.name}: {{of: NAME}}"
+    return ConfigError("no-upstream", f"{pin.name}: no pin says in which repository it is", hint=hint)
 
 
 def _follows_nothing(pin: Pin) -> ConfigError:

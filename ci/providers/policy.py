@@ -15,6 +15,7 @@ from ..errors import Place as Position
 from ..names import Place
 from ..settings import Settings
 from ..world import files
+from ..world.registry_session import API_HOSTS
 from .facts import Facts
 
 NAME = "ROCM_CI_POLICY"
@@ -67,13 +68,28 @@ def policy_of(settings: Settings, trees: Callable[[], Iterable[Path]], host: Pat
     path = Path(setting.value)
     if setting.source == "default":
         path = host
-        if not path.exists():
+        if not _there(path):
             return None
-    elif host.exists() and path.resolve() != host.resolve():
+    elif _there(host) and path.resolve() != host.resolve():
         hint = f"do not set {NAME} where {host} is there"
         raise ConfigError("two-policies", f"{NAME} names {path}, and this host has {host}", hint=hint)
     _refuse_inside(path, trees())
+    if not path.is_file():
+        message = f"{NAME} names {path}" if path != host else f"the host's policy is {path}"
+        raise ConfigError("no-file", f"{message}, and there is no such file", hint="ask whoever runs this host")
     return read(files.read_text(path), str(path))
+
+
+def _there(path: Path) -> bool:
+    """Whether anything is at ``path``: a link to nothing, and what this user may not see, are not no policy."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        hint = "every user that builds must be able to read it; ask whoever runs this host"
+        raise ConfigError("unreadable-file", f"cannot look at {path}: {error.strerror}", hint=hint) from None
+    return True
 
 
 def _refuse_inside(path: Path, trees: Iterable[Path]) -> None:
@@ -95,14 +111,28 @@ def read(text: str, file: str) -> Policy:
     value, problems = document.value, list[Problem]()
     trusted = _place(document, ("trusted", "registry"), problems)
     scratch = _place(document, ("untrusted", "registry"), problems) if "untrusted" in value else ()
-    if any(one.holds(other) or other.holds(one) for one in trusted for other in scratch):
+    pairs = [(_by_one_name(one), _by_one_name(other)) for one in trusted for other in scratch]
+    if any(one.holds(other) or other.holds(one) for one, other in pairs):
         message = f"{trusted[0]} and {scratch[0]} lie in each other: a trusted build could read a scope"
         hint = "give them namespaces beside each other, for example team and team-scratch"
         problems.append(Problem("policy-overlap", message, hint, place=document.place("untrusted", "registry")))
+    for index, row in enumerate(value["trusted"]["sources"]):
+        if not row.keys() & {"branches", "tags"}:
+            where = document.place("trusted", "sources", index)
+            hint = "name its branches, its tags or both; * stands for any characters"
+            problems.append(
+                Problem("policy-idle", f"{row['repository']} has neither: nothing is trusted", hint, place=where)
+            )
     documents.refuse(problems)
     rows = enumerate(value["trusted"]["sources"])
     sources = tuple(_source(row, document.place("trusted", "sources", index)) for index, row in rows)
     return Policy(file, trusted[0], scratch[0] if scratch else None, sources)
+
+
+def _by_one_name(place: Place) -> Place:
+    """The place with its registry called as all others call it, so that two names for one are seen."""
+    host = place.host.lower().removesuffix(":443")
+    return Place(API_HOSTS.get(host, host), place.namespace)
 
 
 def _place(document: documents.Document, path: tuple[str, str], problems: list[Problem]) -> tuple[Place, ...]:

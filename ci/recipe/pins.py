@@ -41,7 +41,7 @@ def lacking(pins: Mapping[str, str], name: str, value: str = "") -> Lacking | No
     value = value or kept
     if not value.startswith(MARK):
         return None
-    hint = f"inv pins --update {name}, for this stack"
+    hint = f"inv pins --update {name}{' --to VALUE' if kind(name) == 'plain' else ''}"
     if value != kept:
         hint = f"give {name} as a full commit, or run it again where its repository answers"
     return Lacking(name, f"{name} is not resolved: {value.removeprefix(MARK)}", hint)

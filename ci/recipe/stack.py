@@ -13,7 +13,6 @@ from ..errors import ConfigError, Place, Problem
 from ..names import Reference
 from ..world import files
 from . import args as types
-from . import caching
 from . import pins as lock
 
 HOME = files.package_data("recipe_data", "docker")
@@ -296,7 +295,10 @@ def _link_problems(stack: Stack, document: documents.Document) -> Iterator[Probl
     """What the schema cannot see: names that lead nowhere, names used twice."""
     yield from _name_problems(stack, document)
     yield from _tier_problems(stack, document)
-    yield from caching.problems(document, stack.components)
+    if stack.caches:
+        from . import caching
+
+        yield from caching.problems(document, stack.components)
     for name, component in stack.components.items():
         yield from _dockerfile_problems(stack, component.dockerfile, document.place("components", name, "dockerfile"))
     for name in stack.tiers:

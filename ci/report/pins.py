@@ -60,7 +60,7 @@ def _age(age: Age | None) -> str:
 
 def _follows(pin: Pin) -> str:
     if pin.follows and pin.kind == "commit":
-        return f"follows {pin.follows} of {pin.of}"
+        return f"follows {pin.follows} of {pin.of or 'a repository that no pin names'}"
     if pin.follows or (pin.of and pin.kind != "commit"):
         return f"follows {pin.of or pin.follows}"
     return clip(f"chosen: {pin.chosen}", 2 * _WIDTH) if pin.chosen else ""
@@ -136,6 +136,9 @@ def _updated(found: Update, path: Path | None) -> Iterator[str]:
     if found.pin.kind == "fingerprint" and not found.given:
         yield "  the key was fetched just now, and trusted as it came: compare the fingerprint with what its owner"
         yield "  publishes elsewhere, before you commit it"
+    if found.forgotten:
+        entry = f"{name}: {{follows: {found.forgotten}}}"
+        yield f"  what it follows stood in the lock alone; keep it in upstreams.yaml: {entry}"
     yield from (f"  {each} was found through it: inv pins --update {each}" for each in found.stale)
     yield "would rebuild:" if found.rebuilt else "nothing would rebuild, with the build arguments of this call"
     width = max((len(each.name) for each in found.rebuilt), default=0)

@@ -9,7 +9,6 @@ from typing import Any
 
 from ..answer import Answer
 from ..build import scope
-from ..build.cache_kept import FAILED, SKIPPED, WRITTEN
 from ..build.perform import Performance, TierResult
 from ..errors import CiError, Outcome
 from . import summary
@@ -62,7 +61,7 @@ def _tier(result: TierResult) -> TierReport:
         size=result.size,
         largest_layers=result.largest_layers,
         published=result.published,
-        cache=tuple(_caches(result)),
+        cache=tuple(_caches(result)) if result.cache or result.cache_read else (),
         attested=result.attested,
         warnings=result.warnings,
     )
@@ -70,6 +69,8 @@ def _tier(result: TierResult) -> TierReport:
 
 def _caches(result: TierResult) -> Iterator[str]:
     """How many were read and written, in one line, then each that was not written although it was to be."""
+    from ..build.cache_kept import FAILED, SKIPPED, WRITTEN
+
     states = Counter(kept.state for kept in result.cache)
     counts = {"read": len(result.cache_read), WRITTEN: states[WRITTEN], "there already": states[SKIPPED]}
     if told := ", ".join(f"{count} {what}" for what, count in counts.items() if count):

@@ -221,9 +221,7 @@ def _exemption(data: Mapping[str, str]) -> Exemption:
 # --- what the schema cannot see -----------------------------------------------------------------
 
 
-def _problems(
-    document: documents.Document, tiers: tuple[str, ...], components: tuple[str, ...]
-) -> Iterator[Problem]:
+def _problems(document: documents.Document, tiers: tuple[str, ...], components: tuple[str, ...]) -> Iterator[Problem]:
     data = document.value
     for name, step in data["steps"].items():
         yield from _step_problems(document, ("steps", name), step, tiers, components)

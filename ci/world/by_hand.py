@@ -28,7 +28,8 @@ def printed(paths: Sequence[Path], text: bytes, *, folder: Path, env: Mapping[st
     with tempfile.TemporaryDirectory(prefix="rocm-ci-bake-") as held:
         files = list(paths)
         if text:
-            files.append(Path(held) / "overlay.hcl")
+            json_text = text.lstrip().startswith(b"{")  # no HCL begins so, and buildx tells them by the name
+            files.append(Path(held) / ("overlay.json" if json_text else "overlay.hcl"))
             files[-1].write_bytes(text)
         named = [word for path in files for word in ("--file", str(path))]
         argv = ("docker", "buildx", "bake", *named, "--progress", "quiet", "--print", "*")

@@ -8,14 +8,21 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import index, kernels, recipes, runner, shards
+from . import index, kernels, python_only, recipes, runner, shards
 from .goals import Measured, past
 from .measure import BenchError
 from .page import facts, page
 from .scenes import SCENES as IMAGES
 from .scenes import TOP, prepare
 
-SCENES = {**IMAGES, "kernels": kernels.measure, "index": index.index, "shards": shards.shards, "runner": runner.runner}
+SCENES = {
+    **IMAGES,
+    "python-only": python_only.python_only,
+    "kernels": kernels.measure,
+    "index": index.index,
+    "shards": shards.shards,
+    "runner": runner.runner,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

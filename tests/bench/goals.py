@@ -37,6 +37,7 @@ class Measured:
 
 
 BAKE = "fully cached `docker buildx bake`"
+SINGLE = "a single-stage build of the same"
 GOALS: tuple[Goal, ...] = (
     Goal("nothing-module", "nothing", "`python -m ci build-ci-base`, nothing to do", BAKE, "ratio", 0.5),
     Goal("nothing-invoke", "nothing", "`inv build-ci-base`, nothing to do", BAKE, "ratio", 0.75),
@@ -45,6 +46,7 @@ GOALS: tuple[Goal, ...] = (
     Goal("plan-module", "latency", "`python -m ci plan`, registry 50 ms away", "", "seconds", 0.5),
     Goal("plan-invoke", "latency", "`inv plan`, registry 50 ms away", "", "seconds", 0.5),
     Goal("cold", "cold", "`python -m ci build-base`, nothing cached", "`docker buildx bake`", "ratio", 1.03),
+    Goal("python-only", "python-only", "`python -m ci build-test`, one line of Python changed", SINGLE, "ratio", 0.1),
     Goal("kernels-cold", "kernels", "cold `hip-compile`, 6 files, 3 archs", "`hipcc` per file", "ratio", 1 / 1.8),
     Goal("kernels-parallel", "kernels", "the same", "`hipcc -parallel-jobs` per file", "ratio", None),
     Goal("kernels-warm", "kernels", "an unchanged file in a warm `hip-compile`", "", "seconds", 0.002),

@@ -66,11 +66,10 @@ def served(folder: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def recipe(folder: Path, toolchain: str, digest: str) -> Iterator[Recipe]:
+def recipe(folder: Path, toolchain: str, digest: str, repository: str = "rocm-ci-standin/vllm") -> Iterator[Recipe]:
     """The recipe below ``folder``, for the image ``toolchain`` of ``digest``; downloads are served meanwhile."""
     home = folder / "docker"
     shutil.copytree(HOME, home)
-    _f = home / "Dockerfile.rocm"; _f.write_text(_f.read_text().replace("COPY --from=vllm vllm/envs.py vllm/__init__.py /src/vllm/", "COPY --from=vllm vllm /src/vllm"))
     downloads = served(folder / "served")
     handler = partial(_Quiet, directory=str(folder / "served"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -82,7 +81,7 @@ def recipe(folder: Path, toolchain: str, digest: str) -> Iterator[Recipe]:
         (home / "Dockerfile.rocm_base").write_text(standins.base_dockerfile())
         stack = yaml.safe_load((home / "stacks/vllm.yaml").read_text())
         stack.pop("contracts", None)  # stand-ins are smaller than anything real may be
-        stack["repository"] = "rocm-ci-standin/vllm"
+        stack["repository"] = repository
         stack["roots"]["rocm-dev"]["image"] = toolchain
         stack["args"]["UBUNTU_CODENAME"] |= {"default": "forky", "allowed": ["forky"]}
         (home / "stacks/vllm.yaml").write_text(yaml.safe_dump(stack, sort_keys=False))

@@ -100,7 +100,10 @@ def test_lmcache_asks_for_nothing_of_cuda(cli: Cli, toolchain: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("planted", "said"),
     [
-        ({"setup.py": ('.get("PYTORCH_ROCM_ARCH", "gfx942")', '.get("NOBODY", "gfx950")')}, "is for gfx950, wanted"),
+        (
+            {"setup.py": ('.get("PYTORCH_ROCM_ARCH", "gfx942")', '.get("NOBODY", "gfx950")')},
+            "is for gfx942 gfx950, wanted is gfx942",
+        ),
         ({"requirements/common.txt": ("nvtx", "cupy-cuda13x")}, "these requirements are for CUDA alone"),
     ],
 )

@@ -129,6 +129,8 @@ def install(toolchain: str, repository: Repository, backend: str, **changed: str
         "BNXT_SIGNER_URL": f"{repository.url}/signer.asc", "BNXT_FINGERPRINT": repository.fingerprint,
         "APT_INSTALL": "/recipe/apt-install.sh", "APT_SOURCE": "/recipe/apt-source.sh", "APT_KEY": "/recipe/apt-key.py",
     }  # fmt: skip
+    if backend not in ("ainic", "all"):
+        given["AINIC_VERSION"] = ""
     settings = [word for name, value in (given | changed).items() for word in ("--env", f"{name}={value}")]
     words = ("docker", "run", "--rm", "--network=host", f"--volume={HOME / 'scripts'}:/recipe:ro", *settings, toolchain)
     script = 'rm -rf /etc/apt/sources.list*; mkdir -p /etc/apt/sources.list.d; sh /recipe/nic-vendor.sh "$1" || exit $?'
@@ -155,6 +157,37 @@ def test_a_backend_brings_its_packages_and_no_other(
     found = {name for name in ("libionic-dev", "ionic-common", "bnxt-rocelib") if f"/usr/share/{name}:" in ran.stdout}
     assert found == there
     assert ran.stdout.count("Reading package lists") <= 2, "apt looks at its sources once"
+
+
+@pytest.mark.parametrize(
+    ("backend", "changed", "said"),
+    [
+        ("none", {"AINIC_VERSION": VERSION}, "which means nothing with NIC_BACKEND none; allowed: ainic, all"),
+        ("bnxt", {"AINIC_VERSION": VERSION}, "which means nothing with NIC_BACKEND bnxt; allowed: ainic, all"),
+        ("none", {"UBUNTU_CODENAME": "jammy"}, "UBUNTU_CODENAME is 'jammy', the base image is 'forky'"),
+        ("mlx5", {}, "allowed: none, ainic, bnxt, all"),
+    ],
+)
+def test_what_cannot_be_meant_ends_the_step_with_2(
+    toolchain: str, repository: Repository, backend: str, changed: dict[str, str], said: str
+) -> None:
+    ran = install(toolchain, repository, backend, **changed)
+    assert (ran.returncode, said in ran.stderr) == (2, True), ran.stderr
+
+
+def test_a_source_for_another_release_than_the_image_is_refused(toolchain: str, repository: Repository) -> None:
+    words = (
+        "docker",
+        "run",
+        "--rm",
+        f"--volume={HOME / 'scripts'}:/recipe:ro",
+        toolchain,
+        "sh",
+        "/recipe/apt-source.sh",
+    )
+    given = ("name", repository.url, "noble", "main", f"{repository.url}/signer.asc", repository.fingerprint)
+    ran = subprocess.run((*words, *given), capture_output=True, text=True, check=False)
+    assert (ran.returncode, "asked for packages of 'noble', the image is 'forky'" in ran.stderr) == (2, True)
 
 
 def test_the_wrong_key_is_refused_by_its_fingerprint(toolchain: str, repository: Repository) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,12 +161,15 @@ def test_what_is_left_out_is_told_with_its_reason(play: Play) -> None:
 def test_a_secret_reaches_the_step_that_declares_it_and_no_other(cli: Cli, tmp_path: Path) -> None:
     told = plants.python("import os, sys; sys.exit(os.environ.get('HF_TOKEN') != 'for-steps')")
     kept = plants.python("import os, sys; sys.exit('HF_TOKEN' in os.environ)")
-    steps = {"told": {"commands": [told], "secrets": ["HF_TOKEN"]}, "kept": {"commands": [kept]}}
+    steps: dict[str, dict[str, object]] = {
+        "told": {"commands": [told], "secrets": ["HF_TOKEN"]},
+        "kept": {"commands": [kept]},
+    }
     words = ("test", "all", "--stack", str(plants.write(tmp_path / "plant", steps)), "--runtime", "native", "--json")
-    ran = cli(*words, HF_TOKEN="for-steps")  # noqa: S106 - what the steps compare
+    ran = cli(*words, HF_TOKEN="for-steps")
     assert [row["outcome"] for row in ran.json["steps"]] == ["ok", "ok"]
-    fork = {"BUILDKITE": "true", "BUILDKITE_PULL_REQUEST": "7"}
-    untrusted = cli(*words, "--only", "told", check=1, HF_TOKEN="for-steps", **fork)  # noqa: S106 - as above
+    fork = replace(cli, environ={**cli.environ, "BUILDKITE": "true", "BUILDKITE_PULL_REQUEST": "7"})
+    untrusted = fork(*words, "--only", "told", check=1, HF_TOKEN="for-steps")
     assert "no step gets HF_TOKEN: untrusted" in untrusted.stderr
 
 

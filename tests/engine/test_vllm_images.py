@@ -1,4 +1,4 @@
-"""The images of the vllm stack on stand-ins: what a change of Python costs, what is in them, what they say of themselves."""
+"""The images of the vllm stack on stand-ins: what a change of Python costs, what is in them, what they say they are."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_an_edit_of_python_compiles_nothing(shell: Cli, images: Recipe) -> None:
     (images.sources["vllm"] / "vllm/engine.py").write_text("ANSWER = 2\n")
     second, image = built(shell, images, "build-test")
     found = stages(second, "test")
-    assert COMPILING <= idle(found)
+    assert idle(found) >= COMPILING
     assert not {"build_vllm", "test"} & idle(found)
     assert [row["tier"] for row in second.json["tiers"] if row["decision"] == "build"] == ["test"]
     answer = ("run", "--rm", image, "python3", "-c", "import vllm.engine; print(vllm.engine.ANSWER)")

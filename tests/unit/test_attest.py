@@ -19,7 +19,7 @@ from ci.world.fakes import Ending, FakeClock, FakeRun, FakeSend, image
 from ci.world.http import Headers, Request, Response, Unreachable
 from ci.world.process import Command, Finished
 from ci.world.registry import Registry
-from tests.unit.test_caches import missing, work
+from tests.unit.test_caches import missing, other_builder, work
 
 DIGEST = "sha256:" + "5" * 64
 SCANNER = "registry.example/tools/scanner:1"
@@ -74,6 +74,11 @@ def test_a_scanner_of_the_engine_is_used_and_nobody_is_asked(tmp_path: Path) -> 
     assert found.words == ("type=provenance,mode=max", f"type=sbom,generator={SCANNER}@{DIGEST}")
     assert found.told == ("provenance", f"SBOM by {SCANNER}")
     assert found.scans
+
+
+def test_another_builder_does_not_see_the_engines_images(tmp_path: Path) -> None:
+    far = run(tmp_path, PINNED, here=True, **other_builder(tmp_path))
+    assert told(far, missing("MANIFEST_UNKNOWN")).told[1].startswith("no SBOM")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,7 @@ KEY = {"ROCM_CI_SIGNING_KEY": "/keys/ci.key"}
 )
 def test_a_signature_is_made_with_the_key_or_said_to_be_missing(tmp_path: Path, ending: Ending, said: str) -> None:
     start = FakeRun({COMMAND: ending})
-    assert sign(run(tmp_path, {}, **KEY), REFERENCE, start, lambda _program: True).startswith(said)
+    assert sign(run(tmp_path, {}, here=False, **KEY), REFERENCE, start, lambda _program: True).startswith(said)
     (command,) = start.commands
     assert command.deadline
     assert command.env is None, "a key of a cloud takes its credentials from the environment"
@@ -151,7 +156,7 @@ def test_a_signature_is_made_with_the_key_or_said_to_be_missing(tmp_path: Path, 
 def test_without_a_key_or_a_tool_nothing_is_started(tmp_path: Path) -> None:
     start = FakeRun({})
     assert sign(run(tmp_path, {}), REFERENCE, start) == "not signed: no key (ROCM_CI_SIGNING_KEY)"
-    assert sign(run(tmp_path, {}, **KEY), REFERENCE, start, lambda _program: False) == (
+    assert sign(run(tmp_path, {}, here=False, **KEY), REFERENCE, start, lambda _program: False) == (
         "not signed: cosign is not installed"
     )
     assert start.commands == []

@@ -29,6 +29,7 @@ def test_the_promised_bounds() -> None:
         "plan-module": 0.5,
         "plan-invoke": 0.5,
         "cold": 1.03,
+        "python-only": 0.1,
         "kernels-cold": 1 / 1.8,
         "kernels-parallel": None,
         "kernels-warm": 0.002,

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.build import cache_refs, caches, inputs
-from ci.build.attest import Attested
 from ci.build.bake import Helped, Order, spoilt
 from ci.build.cache_keep import wanted
 from ci.build.cache_look import look
 from ci.build.cache_refs import Ref, Shelf
 from ci.build.inputs import RECIPE
 from ci.build.plan import TierPlan
+from ci.build.progress import Progress
 from ci.build.record import Records
 from ci.build.scope import ALONE, Scope, Trust
 from ci.build.workspace import Workspace
@@ -490,12 +490,37 @@ def test_nothing_else_looks_like_that(name: str) -> None:
         assert progress.stalled < 2
 
 
-@pytest.mark.parametrize(
-    ("name", "blamed"),
-    [("failing-run", False), ("out-of-memory", False), ("disk-full", False), ("parse-error", False), ("cached", False)],
+IMPORTED = json.dumps(
+    {"vertexes": [{"digest": "i", "name": "importing cache manifest from r:t", "started": "2026-01-01T00:00:00Z"}]}
 )
-def test_an_end_of_the_products_own_is_not_blamed_on_a_cache(name: str, blamed: bool) -> None:
-    progress, _ = read(name)
+"""What BuildKit says when it begins to read a cache."""
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "blamed"),
+    [
+        ("failing-run", True, False),
+        ("out-of-memory", True, False),
+        ("disk-full", True, False),
+        ("cached", True, False),
+        ("pull-failed", True, True),
+        ("pull-failed", False, False),
+        ("parse-error", False, False),
+    ],
+)
+def test_an_end_of_the_products_own_is_not_blamed_on_a_cache(name: str, read: bool, blamed: bool) -> None:
+    progress = Progress()
+    for line in (*([IMPORTED] if read else []), *(SAMPLES / f"{name}.jsonl").read_text().splitlines()):
+        progress.feed(line)
     baked = Baked(Finished(Command(("docker",)), 0 if name == "cached" else 1, "", ""), {})
-    helped = Helped((REF,), Attested(("a", "b"), ()))
-    assert bool(spoilt(progress, baked, helped)) == blamed
+    assert bool(spoilt(progress, baked, Helped((REF,)))) == blamed
+    assert not spoilt(progress, baked, Helped()), "none was read"
+
+
+def test_a_full_disk_is_no_reason_to_fill_it_again() -> None:
+    baked = Baked(Finished(Command(("docker",)), 1, "", ""), {})
+    for words, blamed in (("failed to copy: no space left on device", False), ("failed to copy: EOF", True)):
+        progress = Progress()
+        progress.feed(IMPORTED)
+        progress.feed(f"ERROR: failed to build: {words}")
+        assert bool(spoilt(progress, baked, Helped((REF,)))) == blamed

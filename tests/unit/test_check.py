@@ -115,6 +115,33 @@ def test_beside_the_lock_all_is_read(check: Check) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["pins.json", "upstreams.yaml", "renamed.yaml", "scripts/a.sh"])
+@pytest.mark.parametrize("odd", ["folder", "bytes"])
+def test_a_file_that_cannot_be_read_is_a_finding_beside_the_others(tmp_path: Path, name: str, odd: str) -> None:
+    lines = "COPY scripts/a.sh /a\nRUN curl https://host/x -o /x\n"
+    path = plant(tmp_path, lines, files={"scripts/a.sh": "#!/bin/sh\n"})
+    file = path.parent / name
+    file.unlink(missing_ok=True)
+    if odd == "folder" and name != "scripts/a.sh":
+        file.mkdir()
+    else:
+        file.write_bytes(b"#!/bin/sh\n\xff\xfe")
+    got = found(str(path))
+    assert file.name in {Path(each.problem.place.file).name for each in got if each.problem.place}
+    assert ("downloads", "unchecked-download", f"Dockerfile.tiny:{PLANTED + 1}:5") in shown(got)
+
+
+def test_a_dockerfile_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
+    path = plant(tmp_path)
+    (path.parent / "Dockerfile.tiny").write_bytes(b"FROM \xff")
+    assert ("dockerfiles", "unreadable-file", "Dockerfile.tiny") in shown(found(str(path)))
+
+
+def test_steps_that_nothing_here_can_read_are_said_and_not_passed(check: Check) -> None:
+    text = "# escape=`\n" + recipes.DOCKERFILE.replace("\\\n", "`\n")
+    assert ("dockerfiles", "odd-escape", "Dockerfile.tiny:1:1") in shown(check(dockerfile=text))
+
+
 def test_files_for_bake_have_to_be_there(check: Check) -> None:
     stack = recipes.STACK.replace("sources: [src]\n", "sources: [src]\nbake: [pins.json, gone.hcl]\n")
     assert shown(check(stack=stack)) == [("stack", "no-file", "tiny.yaml:7:19")]
@@ -149,6 +176,20 @@ def test_a_pin_that_nobody_resolved_is_a_warning_for_who_needs_it(check: Check) 
     assert shown((first,)) == [("unresolved", "unresolved", "pins.json:3:14")]
     assert (first.level, "--update X_BRANCH" in first.problem.hint) == ("warning", True)
     assert shown((second,)) == [("unused-pins", "unused-pin", "pins.json:4:2")]
+
+
+def test_a_pin_through_which_another_is_found_is_used(check: Check) -> None:
+    lock = {"LEVEL": "2", "K_SIGNER_URL": "https://host/k", "K_FINGERPRINT": "A" * 40, "Z_URL": "https://host/z"}
+    got = check("ARG K_FINGERPRINT", files={"pins.json": json.dumps(lock, indent=1)})
+    assert shown(got) == [("unused-pins", "unused-pin", "pins.json:5:2")]
+
+
+def test_the_next_command_for_a_pin_is_one_that_works(check: Check) -> None:
+    lock = {"LEVEL": "2", "K_SIGNER_URL": "unresolved:a page", "K_FINGERPRINT": "unresolved:a page"}
+    got = check("ARG K_SIGNER_URL\nARG K_FINGERPRINT", files={"pins.json": json.dumps(lock, indent=1)})
+    hints = {each.problem.hint.partition(" --stack ")[0] for each in got}
+    assert hints == {"inv pins --update K_SIGNER_URL --to VALUE"}
+    assert all(" --stack " in each.problem.hint for each in got)
 
 
 def test_a_pin_that_another_stack_of_the_recipe_uses_is_used(check: Check) -> None:

@@ -14,6 +14,7 @@ from ci.check.overlay import Overlay, differences, fetched
 from ci.errors import CiError, ConfigError, ContractError, InfraError
 from ci.recipe import stack as stacks
 from ci.settings import capture
+from ci.world import by_hand
 from ci.world.fakes import FakeSend
 from ci.world.http import Response, Unreachable
 from ci.world.process import Command, Finished
@@ -110,6 +111,8 @@ def test_what_changes_no_argument_is_no_difference(tmp_path: Path) -> None:
         ({"args": {**ARGS, "MORE": "1"}}, "target one: MORE is '1', without the overlay not set"),
         ({"dockerfile": "Other"}, "target one: dockerfile is 'Other', without the overlay 'Dockerfile.tiny'"),
         ({"contexts": {"a": "/b"}}, "target one: contexts is {'a': '/b'}, without the overlay not set"),
+        ({"network": "host"}, "target one: network is 'host', without the overlay not set"),
+        ({"entitlements": ["x"]}, "target one: entitlements is ['x'], without the overlay not set"),
     ],
 )
 def test_a_difference_is_told_by_target(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -160,3 +163,15 @@ def test_the_hash_is_of_what_was_read_and_no_more_than_a_file_of_text() -> None:
     ask = FakeSend({("GET", URL): Response(200, body=TEXT)})
     fetched(f"{URL}#sha256={HASH}", ask)
     assert ask.requests[0].max_body == overlay.MOST
+
+
+@pytest.mark.parametrize(("text", "name"), [(b'\n {"target": {}}', "overlay.json"), (TEXT, "overlay.hcl")])
+def test_an_overlay_of_json_is_given_as_such(tmp_path: Path, text: bytes, name: str) -> None:
+    names: list[str] = []
+
+    def run(command: Command, *_rest: object) -> Finished:
+        names.extend(Path(word).name for word in command.argv if "overlay." in word)
+        return Finished(command, 0, '{"target": {}}', "")
+
+    by_hand.printed([], text, folder=tmp_path, env={}, start=run)
+    assert names == [name]

@@ -372,3 +372,16 @@ def test_forty_pins_are_read_at_a_glance() -> None:
     text = visit.render((*lines, Finding("commits", "ok", "40 of 40 there"))).text.splitlines()
     assert text[0] == "fail  pins     P0_BRANCH: not resolved: v1 → inv pins --update P0_BRANCH"
     assert len(text) == 42
+
+
+def test_what_cannot_be_meant_is_told_whole_and_with_its_places(tmp_path: Path) -> None:
+    file = tmp_path / "far.yaml"
+    file.write_text(STACK)
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE)
+    (tmp_path / "pins.json").write_text(json.dumps(PINS))
+    (tmp_path / "upstreams.yaml").write_text("schema: 1\npins:\n  A_BRANCH: {follows: x}\n  B_BRANCH: {follows: x}\n")
+    checks = [check for check in visit.CHECKS if check.name == "pins"]
+    (found,) = visit.examine(case(tmp_path, stack=stacks.load(str(file))), checks, 30)
+    assert (found.state, found.outcome) == ("fail", Outcome.CONFIG)
+    assert all(each in found.message for each in ("A_BRANCH", "upstreams.yaml:3:3", "B_BRANCH", "upstreams.yaml:4:3"))
+    assert "run it again" not in found.remedy

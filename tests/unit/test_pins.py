@@ -40,7 +40,10 @@ def test_an_unresolved_pin_names_the_command() -> None:
     found = pins.lacking({"X_BRANCH": "unresolved:v1.1"}, "X_BRANCH")
     assert found is not None
     assert "v1.1" in found.why
-    assert found.hint.startswith("inv pins --update X_BRANCH")
+    assert found.hint == "inv pins --update X_BRANCH"
+    plain = pins.lacking({"X_URL": "unresolved:a page"}, "X_URL")
+    assert plain is not None
+    assert plain.hint == "inv pins --update X_URL --to VALUE"
 
 
 def test_a_branch_given_for_this_run_is_not_resolved_in_the_lock() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from ci.errors import ConfigError
-from ci.pins.kinds import EPOCH, FILE, Pin, pins_of
+from ci.pins.kinds import EPOCH, FILE, Pin, command, pins_of
 from ci.recipe import stack as stacks
 from ci.recipe.stack import HOME
+from ci.settings import capture
 from tests import recipes
 
 COMMIT = "a" * 40
@@ -112,3 +113,43 @@ def test_no_index_is_an_input() -> None:
     for lock in locks:
         lines = lock.read_text().splitlines()
         assert not [line for line in lines if "://" in line or line.strip().startswith(options)], lock.name
+
+
+def test_a_table_without_a_lock_is_one_mistake(tmp_path: Path) -> None:
+    file = recipes.write(tmp_path)
+    (file.parent / "pins.json").unlink(missing_ok=True)
+    (file.parent / FILE).write_text("schema: 1\npins:\n  X_BRANCH: {follows: main}\n  Y_BRANCH: {follows: main}\n")
+    with pytest.raises(ConfigError) as refused:
+        pins_of(stacks.load(str(file)))
+    (problem,) = refused.value.problems
+    assert (problem.reference, "pins.json" in problem.message) == ("no-lock", True)
+
+
+def test_a_table_that_cannot_be_read_is_not_none(tmp_path: Path) -> None:
+    file = recipes.write(tmp_path)
+    (file.parent / FILE).mkdir()
+    with pytest.raises(ConfigError, match="upstreams"):
+        pins_of(stacks.load(str(file)))
+
+
+def test_a_mistake_stands_in_a_file_that_a_person_can_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        pinned(tmp_path, {"X_REPO": "https://host/x.git"}, "  Z_BRANCH: {follows: main}\n")
+    place = refused.value.problems[0].place
+    assert place is not None
+    assert Path(place.file).is_file()
+
+
+def test_the_next_command_of_a_pin_that_is_not_resolved(tmp_path: Path) -> None:
+    lock = {
+        "X_REPO": "https://host/x.git", "X_BRANCH": "unresolved:main", "K_SIGNER_URL": "unresolved:a page",
+        "K_FINGERPRINT": "unresolved:a page", "V": "unresolved:1",
+    }  # fmt: skip
+    found = pinned(tmp_path, lock)
+    plain = capture({}, {})
+    assert command(found["X_BRANCH"], plain) == "inv pins --update X_BRANCH"
+    assert command(found["V"], plain) == "inv pins --update V --to VALUE"
+    assert command(found["K_FINGERPRINT"], plain) == "inv pins --update K_SIGNER_URL --to VALUE"
+    other = capture({"--stack": "./x/tiny.yaml"}, {})
+    assert command(found["X_BRANCH"], other) == "inv pins --update X_BRANCH --stack ./x/tiny.yaml"

@@ -123,6 +123,17 @@ def test_what_another_run_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["X_BRANCH"] == NEW
 
 
+def test_the_lock_of_an_installed_tool_is_nobodys_to_change(tmp_path: Path) -> None:
+    """It is gone with the next version, and no repository has it."""
+    work = workspace(tmp_path)
+    found = outlook(work, "LEVEL", "2")
+    before = (work.stack.recipe / "pins.json").read_bytes()
+    with pytest.raises(ConfigError) as refused:
+        write(work, found, print, installed=work.stack.recipe)
+    assert refused.value.problems[0].reference == "installed-lock"
+    assert (work.stack.recipe / "pins.json").read_bytes() == before
+
+
 def test_two_runs_write_one_after_the_other(tmp_path: Path) -> None:
     work = workspace(tmp_path)
     path = work.stack.recipe / "pins.json"
@@ -143,7 +154,8 @@ def test_two_runs_write_one_after_the_other(tmp_path: Path) -> None:
     [
         ("X_BRANCH", "main", "loose-pin"), ("X_BRANCH", OLD[:8], "loose-pin"),
         ("X_BRANCH", "unresolved:main", "loose-pin"), ("LEVEL", "unresolved:1", "loose-pin"),
-        ("LEVEL", "1\n2", "loose-pin"), ("EPOCH", "2026-11", "loose-pin"), ("X_BRANCHES", NEW, "unknown-pin"),
+        ("LEVEL", "1\n2", "loose-pin"), ("EPOCH", "2026-11", "loose-pin"),
+        ("EPOCH", "2026-W00", "loose-pin"), ("EPOCH", "2027-W53", "loose-pin"), ("X_BRANCHES", NEW, "unknown-pin"),
     ],
 )  # fmt: skip
 def test_what_is_no_value_of_its_kind_is_refused(tmp_path: Path, name: str, value: str, reference: str) -> None:
@@ -229,6 +241,16 @@ def test_the_answer_to_an_update(tmp_path: Path) -> None:
     assert answer.document["rebuilds"][1]["because"] == ["parent BASE_IMAGE"]
     same = shown.updated(outlook(work, "LEVEL", "1"), None)
     assert (same.text, same.document["changed"]) == ("LEVEL stays 1: it is that already", False)
+
+
+def test_a_reference_that_stood_in_the_lock_alone_is_not_lost(tmp_path: Path) -> None:
+    lock = {**LOCK, "X_BRANCH": "unresolved:v1"}
+    told = shown.updated(outlook(workspace(tmp_path, lock), "X_BRANCH", NEW), None).text
+    assert "X_BRANCH: {follows: v1}" in told
+    kept = workspace(tmp_path, lock)
+    (kept.stack.recipe / "upstreams.yaml").write_text("schema: 1\npins:\n  X_BRANCH: {follows: v1}\n")
+    assert "follows:" not in shown.updated(outlook(kept, "X_BRANCH", NEW), None).text
+    assert "follows:" not in shown.updated(outlook(workspace(tmp_path), "X_BRANCH", NEW), None).text
 
 
 def test_a_fingerprint_that_was_fetched_is_to_be_compared(tmp_path: Path) -> None:

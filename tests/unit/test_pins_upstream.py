@@ -106,11 +106,11 @@ def test_an_image_without_host_is_docker_hubs() -> None:
     assert asked == ["docker.io", "docker.io"]
 
 
-def streamed(*pieces: bytes) -> Answer:
+def streamed(*pieces: bytes, kind: str = "application/octet-stream") -> Answer:
     def answer(request: Request) -> Response:
         assert request.into is not None, "a download is hashed as it comes"
         request.into(iter(pieces))
-        return Response(200)
+        return Response(200, Headers({"Content-Type": kind}))
 
     return answer
 
@@ -118,6 +118,15 @@ def streamed(*pieces: bytes) -> Answer:
 def test_a_hash_is_of_the_stream() -> None:
     there = upstream(answers={("GET", FILE.where): streamed(b"one", b"two")})
     assert there.value(FILE) == hashlib.sha256(b"onetwo").hexdigest()
+
+
+@pytest.mark.parametrize("answer", [streamed(b"<html>log in", kind="text/html; charset=utf-8"), streamed()])
+def test_a_web_page_and_nothing_at_all_are_no_download(answer: Answer) -> None:
+    there = upstream(answers={("GET", FILE.where): answer})
+    with pytest.raises(InfraError) as refused:
+        there.value(FILE)
+    assert refused.value.problems[0].reference == "no-download"
+    assert drifts((FILE,), there)["T_SHA256"].state == UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -146,6 +155,7 @@ def test_the_epoch_is_the_week_of_the_calendar() -> None:
         (Pin("V", "1", "plain", "", "", "", "a release"), "follows-nothing", "--update V --to VALUE: a release"),
         (BRANCH._replace(follows=""), "follows-nothing", "--update X_BRANCH --to VALUE"),
         (BRANCH._replace(where=""), "no-upstream", "--update X_REPO"),
+        (BRANCH._replace(where="", of=""), "no-upstream", "add X_REPO to the lock"),
         (KEY._replace(follows="", where=""), "no-upstream", "--update K_SIGNER_URL"),
     ],
 )

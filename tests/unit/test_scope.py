@@ -165,6 +165,19 @@ def test_a_host_without_a_policy_has_none(host: Host) -> None:
 
 def test_a_policy_that_is_named_must_be_there(host: Host, tmp_path: Path) -> None:
     assert host.refused(tmp_path / "nowhere.yaml") == "no-file"
+    with pytest.raises(ConfigError, match=r"ROCM_CI_POLICY names .*nowhere\.yaml"):
+        host.policy(ROCM_CI_POLICY=str(tmp_path / "nowhere.yaml"))
+
+
+def test_a_policy_of_the_host_that_cannot_be_read_is_not_none(host: Host, tmp_path: Path) -> None:
+    host.own.symlink_to(tmp_path / "unmounted/policy.yaml")
+    with pytest.raises(ConfigError):
+        host.policy()
+    host.own.unlink()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    host.own = tmp_path / "loop/policy.yaml"
+    with pytest.raises(ConfigError):
+        host.policy()
 
 
 def test_what_the_code_under_test_can_write_is_no_policy(host: Host, tmp_path: Path) -> None:
@@ -611,3 +624,10 @@ def test_doctor_warns_of_untrusted_credentials_that_write_what_trusted_builds_re
     found = looked(tmp_path, PULLED, {"team": 202, "team-scratch": 202})
     assert [state for state, _ in found] == ["ok", "warn"]
     assert "may write localhost:5000/team, which trusted builds read" in found[1][1]
+
+
+def test_doctor_does_not_call_a_host_ready_whose_builds_cannot_read(tmp_path: Path) -> None:
+    found = looked(tmp_path, PULLED, {"team": 500, "team-scratch": 202})
+    assert [state for state, _ in found] == ["ok", "fail"]
+    assert "localhost:5000/team" in found[1][1]
+    assert [state for state, _ in looked(tmp_path, {}, {"team": 500})] == ["ok", "fail"]

@@ -135,7 +135,11 @@ def test_one_unresolved_pin_leaves_what_does_not_need_it(locked: Stack, source: 
 def test_no_pin_moves_and_every_one_is_used() -> None:
     lock = json.loads((HOME / "pins.json").read_text())
     assert not list(pins.problems(read(json.dumps(lock), "pins.json")))
-    declared = set(re.findall(r"^ARG (\w+)", text(), re.MULTILINE)) | {"BASE_IMAGE_DIGEST", "SBOM_SCANNER", "SBOM_SCANNER_DIGEST"}
+    declared = set(re.findall(r"^ARG (\w+)", text(), re.MULTILINE)) | {
+        "BASE_IMAGE_DIGEST",
+        "SBOM_SCANNER",
+        "SBOM_SCANNER_DIGEST",
+    }
     assert set(lock) <= declared
 
 
