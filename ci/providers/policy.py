@@ -15,7 +15,6 @@ from ..errors import Place as Position
 from ..names import Place
 from ..settings import Settings
 from ..world import files
-from ..world.registry_session import API_HOSTS
 from .facts import Facts
 
 NAME = "ROCM_CI_POLICY"
@@ -131,6 +130,8 @@ def read(text: str, file: str) -> Policy:
 
 def _by_one_name(place: Place) -> Place:
     """The place with its registry called as all others call it, so that two names for one are seen."""
+    from ..world.registry_session import API_HOSTS  # a host without a policy waits for no HTTP client
+
     host = place.host.lower().removesuffix(":443")
     return Place(API_HOSTS.get(host, host), place.namespace)
 
