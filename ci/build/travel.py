@@ -10,11 +10,13 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InfraError
 from ..identity import Manifest
-from ..world.registry import Absent, Found, Registry, digest_of
+
+if TYPE_CHECKING:  # an explanation reads labels and asks no registry
+    from ..world.registry import Registry
 
 _MAX_LABEL = 64 * 1024
 """A manifest larger than this travels as an artifact only: engines hand labels out on every listing."""
@@ -41,6 +43,8 @@ def publish(registry: Registry, repository: str, subject: Mapping[str, Any], man
 
     Raises ``InfraError``. Idempotent: equal manifests make equal bytes, and a referrer is listed once.
     """
+    from ..world.registry import digest_of
+
     body = _bytes(manifest)
     layer = {"mediaType": _ARTIFACT, "digest": registry.put_blob(repository, body), "size": len(body)}
     empty = {"mediaType": _EMPTY, "digest": registry.put_blob(repository, b"{}"), "size": 2}
@@ -82,6 +86,8 @@ def fetch(registry: Registry, repository: str, digest: str) -> Manifest | None:
 
 
 def _referrers(registry: Registry, repository: str, digest: str) -> list[dict[str, Any]]:
+    from ..world.registry import Absent
+
     answer = registry.manifest(repository, _fallback(digest))
     if isinstance(answer, Absent):
         return []
@@ -92,6 +98,8 @@ def _referrers(registry: Registry, repository: str, digest: str) -> list[dict[st
 
 
 def _unreadable(registry: Registry, repository: str, name: str, answer: object) -> InfraError:
+    from ..world.registry import Absent, Found
+
     reason = "it is not there" if isinstance(answer, Absent | Found) else getattr(answer, "reason", str(answer))
     hint = "run the same command again, or inv doctor"
     return InfraError("artifact", f"{registry.host}/{repository}: {name} cannot be read: {reason}", hint=hint)
