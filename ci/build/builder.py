@@ -35,11 +35,16 @@ BUILDKIT_MINIMUM = (0, 16)
 
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _FACT = re.compile(r"^(\S[^:]*):[ \t]*(.*?)[ \t]*$", re.MULTILINE)
-_KEEPS = re.compile(r"^\s+Max Used Space:\s*([\d.]+)([KMGT]?i?B)$", re.MULTILINE)
+_SIZE = r"\s*([\d.]+)([KMGT]?i?B)$"
+_KEEPS = re.compile(r"^\s+Max Used Space:" + _SIZE, re.MULTILINE)
+_SPARES = re.compile(r"^\s+Min Free Space:" + _SIZE, re.MULTILINE)
 
 
 class Node(NamedTuple):
-    """One BuildKit of a builder; ``keeps`` is the bytes it keeps at most, None where it does not say."""
+    """One BuildKit of a builder; ``keeps`` is the bytes it keeps at most, None where it does not say.
+
+    ``spares`` is the bytes of its disk below which it throws away what it keeps.
+    """
 
     name: str
     endpoint: str
@@ -48,6 +53,7 @@ class Node(NamedTuple):
     platforms: tuple[str, ...]
     keeps: int | None
     error: str
+    spares: int | None = None
 
 
 class Builder(NamedTuple):
@@ -78,11 +84,15 @@ def read(text: str) -> Builder:
 def _node(block: str) -> Node:
     facts = dict(reversed(_FACT.findall(block)))  # the first of a name counts
     platforms = tuple(re.findall(r"\w+/[\w/]+", facts.get("Platforms", "")))
-    rules = _KEEPS.findall(block)  # the last rule is for everything
-    keeps = int(float(rules[-1][0]) * _UNITS[rules[-1][1]]) if rules else None
     version = facts.get("BuildKit version", "")
     name, endpoint, status = (facts.get(key, "") for key in ("Name", "Endpoint", "Status"))
-    return Node(name, endpoint, status, version, platforms, keeps, facts.get("Error", ""))
+    error = facts.get("Error", "")
+    return Node(name, endpoint, status, version, platforms, _bytes(_KEEPS, block), error, _bytes(_SPARES, block))
+
+
+def _bytes(limit: re.Pattern[str], block: str) -> int | None:
+    rules = limit.findall(block)  # the last rule is for everything
+    return int(float(rules[-1][0]) * _UNITS[rules[-1][1]]) if rules else None
 
 
 def faults(builder: Builder, stack: Stack) -> Iterator[Fault]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from ..build import builder, roots
 from ..errors import Outcome
 from ..names import Place
+from ..report.units import size
 from ..world import buildx, host, probes
 from ..world.engine import DEFAULT_HOST, Endpoint, endpoint
 from ..world.registry import Denied, Granted, Permission, Registry, Unknown
@@ -20,6 +21,7 @@ BUILDX_MINIMUM = (0, 17)
 
 _ASKING = 2.0  # seconds for a registry or a credential helper: less than the check has, so that it can say why
 _SKEW = 30.0
+_POLICY = "free some: docker system df; or set defaultMinFreeSpace of builder.gc in /etc/docker/daemon.json"
 
 
 def where(case: Case) -> str:
@@ -108,6 +110,26 @@ def look_at_disk(case: Case) -> Iterator[Finding]:
         return
     needed = case.stack.disk_gb if case.stack else 0
     yield space("disk", folder, needed, "free some: docker system df, then docker image prune")
+
+
+def look_at_cache(case: Case) -> Iterator[Finding]:
+    """Whether the engine's own builder has the room to keep what it built: else it repeats work, and says nothing."""
+    at = endpoint(case.settings)
+    choice = builder.chosen(case.settings, at)
+    folder = builder.room(case.engine())
+    if isinstance(folder, str) or choice.found is None or choice.found.driver != builder.OWN:
+        yield Finding("cache", "ok", "not measured: the builder's disk is not known here")
+        return
+    told = builder.asked(choice, case.settings, at, case.start)
+    spares = max((node.spares or 0 for node in told.nodes), default=0)
+    free = host.free_disk(folder)
+    if told.error:
+        yield Finding("cache", "warn", f"buildx cannot tell what it keeps: {told.error}", _POLICY)
+    elif free < spares:
+        message = f"{size(free)} free at {folder}, and the builder throws its cache away below {size(spares)}"
+        yield Finding("cache", "warn", f"{message}: finished steps run again", _POLICY)
+    else:
+        yield Finding("cache", "ok", f"kept while {size(spares)} are free" if spares else "kept")
 
 
 def look_at_roots(case: Case) -> Iterator[Finding]:

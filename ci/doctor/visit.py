@@ -47,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     Check("buildx", builders.look_at_buildx, _PLUGIN),
     Check("builder", builders.look_at_builder, _CONFIG),
     Check("disk", builders.look_at_disk, _MOUNT, needs_engine=True),
+    Check("cache", builders.look_at_cache, _MOUNT, fatal=False, needs_engine=True),
     Check("roots", builders.look_at_roots, _WAKE, fatal=False, needs_engine=True),
     Check("state", surroundings.look_at_state_folder, _MOUNT),
     Check("runs", surroundings.look_at_runs, _MOUNT, fatal=False),

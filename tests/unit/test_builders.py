@@ -43,7 +43,7 @@ def test_the_engines_own() -> None:
     (node,) = found.nodes
     assert (found.name, found.driver, node.status, node.endpoint) == ("default", "docker", "running", "default")
     assert node.platforms[0] == "linux/amd64"
-    assert node.keeps == int(188.1 * (1 << 30))
+    assert (node.keeps, node.spares) == (int(188.1 * (1 << 30)), int(47.5 * (1 << 30)))
     assert list(builder.faults(found, stack(disk_gb=200))) == []
 
 

@@ -86,6 +86,12 @@ GIT: Mapping[tuple[str, ...], tuple[int, str, str] | BaseException] = {
 }
 
 
+BUILDX: Mapping[tuple[str, ...], tuple[int, str, str] | BaseException] = {
+    ("docker", "buildx", "version"): (0, "github.com/docker/buildx v0.29.1 x\n", ""),
+    ("docker", "buildx", "inspect"): (0, "Name: default\nDriver: docker\n", ""),
+}
+
+
 def case(tmp_path: Path, **changes: Any) -> Case:
     """A healthy host below ``tmp_path``; ``environ`` and the fields of ``Case`` can be changed."""
     environ = {
@@ -101,7 +107,7 @@ def case(tmp_path: Path, **changes: Any) -> Case:
         "stack": stacks.load("local"),
         "folder": tmp_path,
         "engine": lambda: cast("Engine", engine),
-        "start": FakeRun({**GIT, ("docker", "buildx", "version"): (0, "github.com/docker/buildx v0.29.1 x\n", "")}),
+        "start": FakeRun({**GIT, **BUILDX}),
         "fetch": FakeRun({}),
         "send": FakeSend({}),
         "clock": FakeClock(),
@@ -213,6 +219,25 @@ def test_builder_of_another_driver(tmp_path: Path, sample: str, state: str, outc
         state, outcome, True, True,
     )  # fmt: skip
     assert bool(found.remedy) == (state != "ok")
+
+
+@pytest.mark.parametrize(
+    ("spares", "code", "state", "words"),
+    [
+        ("1B", 0, "ok", "kept while 1 B are free"),
+        ("9999TiB", 0, "warn", "finished steps run again"),
+        ("9999TiB", 1, "warn", "cannot tell what it keeps: ERROR: gone"),
+    ],
+)
+def test_a_disk_on_which_the_builder_keeps_nothing(
+    tmp_path: Path, spares: str, code: int, state: str, words: str
+) -> None:
+    text = (ROOT / "tests/unit/samples/builders/engine.txt").read_text().replace("47.5GiB", spares)
+    start = FakeRun({("docker", "buildx", "inspect"): (code, "" if code else text, "ERROR: gone\n" if code else "")})
+    engine = FakeEngine(told={**INFO, "DockerRootDir": str(tmp_path)})
+    found = look("cache", case(tmp_path, engine=engine, start=start))
+    assert (found.state, words in found.message, bool(found.remedy)) == (state, True, state == "warn"), found
+    assert found.outcome == Outcome.OK
 
 
 def test_a_builder_in_buildx_own_folder(tmp_path: Path) -> None:
