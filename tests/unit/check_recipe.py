@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ci.check import material
@@ -10,6 +11,7 @@ from ci.settings import capture
 from ci.world.process import Command, Finished
 from tests import recipes
 
+Check = Callable[..., tuple[Finding, ...]]
 FIRST = "FROM ${BASE_IMAGE} AS unreached"
 PLANTED = recipes.DOCKERFILE.splitlines().index(FIRST) + 2
 """The line at which a defect is planted."""

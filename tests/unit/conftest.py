@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from ci.check.rules import Finding
+    from tests.unit.check_recipe import Check
 
 
 class TouchedTheWorld(AssertionError):
@@ -30,3 +35,17 @@ def guard(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("ROCM_CI_", "DOCKER_", "PIP_")) or name in {"PYTORCH_ROCM_ARCH", "NIC_BACKEND", "CI"}:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
+    """``check(lines, files=..., stack=...)``: the findings of the tiny recipe with a defect in it."""
+    from tests.unit.check_recipe import found, plant
+
+    def perform(lines: str = "", **options: Any) -> tuple[Finding, ...]:
+        plants = {name: options.pop(name) for name in ("files", "stack", "dockerfile") if name in options}
+        path = plant(tmp_path, lines, **plants)
+        monkeypatch.chdir(path.parent.parent / "src")
+        return found(str(path), **options)
+
+    return perform

@@ -295,11 +295,11 @@ def test_a_budget_counts_every_layer_and_shows_the_largest() -> None:
 
 
 def test_a_wheel_that_is_too_small_to_be_real() -> None:
-    contract = Contract("test", wheels=(Wheels("/opt/wheels/vllm-*.whl", 5000),))
-    assert findings(judged({"opt/wheels/vllm-1.whl": b"x" * 5000}, contract=contract), "wheels") == []
-    (small,) = findings(judged({"opt/wheels/vllm-1.whl": b"x" * 4999}, contract=contract), "wheels")
+    contract = Contract("test", wheels=(Wheels("/opt/vllm-wheels/vllm-*.whl", 5000),))
+    assert findings(judged({"opt/vllm-wheels/vllm-1.whl": b"x" * 5000}, contract=contract), "wheels") == []
+    (small,) = findings(judged({"opt/vllm-wheels/vllm-1.whl": b"x" * 4999}, contract=contract), "wheels")
     assert small.message == "it has 4,999 bytes; a real one has 5,000 at least"
-    (none,) = findings(judged({"opt/wheels/torch-1.whl": b"x" * 5000}, contract=contract), "wheels")
+    (none,) = findings(judged({"opt/vllm-wheels/torch-1.whl": b"x" * 5000}, contract=contract), "wheels")
     assert none.message == "no wheel is there"
 
 

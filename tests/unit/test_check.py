@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ci.check import material
-from ci.check.rules import RULES, Finding
+from ci.check.rules import RULES
 from ci.errors import ConfigError, Outcome, Problem
 from ci.recipe import stack as stacks
 from ci.report import checks
 from ci.settings import capture
 from tests import recipes
-from tests.unit.check_recipe import PLANTED, found, no_git, plant, shown
-
-Check = Callable[..., tuple[Finding, ...]]
-
-
-@pytest.fixture
-def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
-    """``check(lines, files=..., stack=...)``: the findings of the tiny recipe with a defect in it."""
-
-    def perform(lines: str = "", **options: Any) -> tuple[Finding, ...]:
-        plants = {name: options.pop(name) for name in ("files", "stack", "dockerfile") if name in options}
-        path = plant(tmp_path, lines, **plants)
-        monkeypatch.chdir(path.parent.parent / "src")
-        return found(str(path), **options)
-
-    return perform
-
+from tests.unit.check_recipe import PLANTED, Check, found, no_git, plant, shown
 
 # --- as it ships ----------------------------------------------------------------------------------
 

@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ci.check.rules import Finding
 from ci.recipe import pins
 from tests import recipes
-from tests.unit.check_recipe import PLANTED, found, plant, shown
-
-Check = Callable[..., tuple[Finding, ...]]
-
-
-@pytest.fixture
-def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
-    """``check(lines, files=..., stack=...)``: the findings of the tiny recipe with a defect in it."""
-
-    def perform(lines: str = "", **options: Any) -> tuple[Finding, ...]:
-        plants = {name: options.pop(name) for name in ("files", "stack", "dockerfile") if name in options}
-        path = plant(tmp_path, lines, **plants)
-        monkeypatch.chdir(path.parent.parent / "src")
-        return found(str(path), **options)
-
-    return perform
-
+from tests.unit.check_recipe import PLANTED, Check, shown
 
 SUM = '&& echo "${X_SHA256}  /x" | sha256sum -c -'
 
