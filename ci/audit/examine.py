@@ -111,21 +111,17 @@ def _of_folder(folder: Path, names: Sequence[str]) -> Facts:
 
 def _judged(facts: Facts, wanted: Wanted, allowed: Sequence[Allowed], imported: Verdict) -> Part:
     case = Case(facts, wanted, libraries.shipped())
-    verdicts = []
-    for name, rule in RULES:
-        answer = rule(case)
-        if isinstance(answer, Skip):
-            verdicts.append(Verdict(name, "skipped", why=answer.why))
-        else:
-            verdicts.append(verdict(name, answer, allowed))
+    verdicts = [verdict(name, rule(case), allowed) for name, rule in RULES]
     verdicts.append(imported if imported.state == "skipped" else verdict(imported.rule, imported.findings, allowed))
     return Part(facts, tuple(verdicts))
 
 
-def verdict(rule: str, findings: Sequence[Finding], allowed: Sequence[Allowed]) -> Verdict:
-    """How a rule went that answered with ``findings``, the exceptions applied."""
+def verdict(rule: str, answer: Sequence[Finding] | Skip, allowed: Sequence[Allowed]) -> Verdict:
+    """How a rule went by its answer, the exceptions applied."""
+    if isinstance(answer, Skip):
+        return Verdict(rule, "skipped", why=answer.why)
     counted, waived = [], []
-    for finding in findings:
+    for finding in answer:
         exception = next((each for each in allowed if each.rule == rule and _covers(each, finding)), None)
         if exception is None:
             counted.append(finding)

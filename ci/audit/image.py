@@ -15,7 +15,7 @@ from ..world.sandbox import RUN_LABEL, STEP_LABEL
 from . import layers, libraries, trying
 from .contract import Contract
 from .examine import verdict
-from .facts import Allowed, Skip, Verdict
+from .facts import Allowed
 from .image_facts import ImageAudit, ImageCase, ImageFacts, Tried
 from .image_rules import RULES
 from .layers import Saved
@@ -99,13 +99,7 @@ def judge(
     """Ask every rule; exceptions are the contract's and ``allowed``."""
     case = ImageCase(facts, contract, values, libraries.shipped())
     exceptions = (*contract.allowed, *allowed)
-    verdicts = []
-    for name, rule in RULES:
-        answer = rule(case)
-        if isinstance(answer, Skip):
-            verdicts.append(Verdict(name, "skipped", why=answer.why))
-        else:
-            verdicts.append(verdict(name, answer, exceptions))
+    verdicts = tuple(verdict(name, rule(case), exceptions) for name, rule in RULES)
     used = {waived.by for each in verdicts for waived in each.waived}
     notes = tuple(filter(None, map(case.absent, contract.components)))
-    return ImageAudit(facts, contract, tuple(verdicts), notes, tuple(each for each in exceptions if each not in used))
+    return ImageAudit(facts, contract, verdicts, notes, tuple(each for each in exceptions if each not in used))
