@@ -16,6 +16,7 @@ from ..settings import Settings
 from ..world import buildx, host, probes
 from ..world.engine import Endpoint, Engine
 from ..world.process import Run, run
+from ..world.views import scratch
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -195,7 +196,12 @@ def misnamed(choice: Chosen, at: Endpoint, stack: Stack | None) -> Fault | None:
 
 def asked(choice: Chosen, settings: Settings, at: Endpoint, start: Run = run, *, boot: bool = False) -> Builder:
     """The builder as buildx shows it, ``error`` set where it does not; with ``boot``, started first."""
-    done = buildx.inspect(choice.name, buildx.environment(settings, at), start, boot=boot)
+    env = buildx.environment(settings, at)
+    if choice.found and choice.found.driver == OWN:
+        with scratch("what buildx keeps") as folder:  # it makes its folders to answer, and a look leaves nothing behind
+            done = buildx.inspect(choice.name, env | {"BUILDX_CONFIG": str(folder)}, start)
+    else:
+        done = buildx.inspect(choice.name, env, start, boot=boot)
     return read(done.stdout) if done.ok else Builder(choice.name, "", (), done.tail(1))
 
 
