@@ -12,12 +12,13 @@ PUSH = Option("push", "publish each finished tier in the registry", "flag")
 REGISTRY = Option("registry", "registry and namespace to look up and publish in, host[:port][/namespace]", sets=True)
 ON_UNKNOWN = Option("on-unknown", "what a lookup without an answer means: stop (exit 4) or build", sets=True)
 AGAINST = Option("against", "compare with a commit, or an identity or content tag built here; default the last build")
+SOURCE = Option("source", "NAME=PATH of a source tree; may be repeated", "list")
 
 INPUTS = (
     Option("arch", 'gfx targets, for example "gfx942;gfx950"', sets=True),
     Option("nic-backend", "NIC userspace: none, ainic, bnxt or all", sets=True),
     Option("ainic-version", "AINIC package version, under ainic and all only", sets=True),
-    Option("source", "NAME=PATH of a source tree; may be repeated", "list"),
+    SOURCE,
 )
 COMMON = (STACK, JSON, DEBUG)
 AUDITS = (
@@ -74,6 +75,10 @@ ARTIFACTS = (
     Option("out", "with --artifact-only: folder or s3://BUCKET/PREFIX the bundle goes to; default ./dist"),
     *BUNDLE,
 )
+CATALOGUE = Option(
+    "catalogue", "suite file to use instead of the stack's; step files of other projects are read as well"
+)
+HANDOFF = Option("handoff", "where jobs hand images on by digest: a file, buildkite or github")
 TESTS = (
     Option("only", "step to run; may be repeated", "list"),
     Option("runtime", "docker: a container per step; native: the container we are in", sets=True),
@@ -84,6 +89,8 @@ TESTS = (
     Option("jobs", "steps at once: a number, or auto for as many as the GPUs of this node allow; default 1"),
     Option("shard", "run part NUMBER/COUNT of the tests of each step, for runs on several nodes"),
     Option("durations", "JSON file with the seconds of each test, as a run writes it; shards are planned from it"),
+    CATALOGUE,
+    HANDOFF,
     ON_UNKNOWN,
     PLAN,
 )
@@ -95,5 +102,20 @@ TO_CHANNEL = Option("to", "channel to promote to, for example ci for the images 
 APPLY = Option("apply", "remove what the plan says; without it the plan is printed and nothing is written", "flag")
 REMOVED = Option("removed", "list what retention took away, instead", "flag")
 PLACES = (CHANNEL, STORE, REGISTRY, *COMMON)
-BUILDS = (PUSH, STORE, ON_UNKNOWN, PLAN, *LOOKS)
+BUILDS = (PUSH, HANDOFF, STORE, ON_UNKNOWN, PLAN, *LOOKS)
 OVERLAY = Option("overlay", "bake file, or URL#sha256=HEX: laid over those baked by hand and compared with the plan")
+PIPELINES = (
+    Option("format", "buildkite, github or json; default a table for people"),
+    Option("profile", "pr, main, nightly or full; default pr"),
+    Option("explain", "say for every step why it runs or not, instead", "flag"),
+    Option("only", "step to run, whatever changed; may be repeated", "list"),
+    Option("base", "commit or branch the changes are counted from; default what the CI says, or main"),
+    Option("label", "label of the pull request, beside those the CI tells; may be repeated", "list"),
+    Option("away", "pool, or family of pools, that takes no jobs now; may be repeated", "list"),
+    Option(
+        "committed", "with --format github: a workflow to commit, whose steps ask at run time whether they run", "flag"
+    ),
+    Option("deepen", "fetch this many commits more of a shallow clone first"),
+    CATALOGUE,
+    *COMMON,
+)

@@ -116,6 +116,7 @@ class Stack:
     suites: str = ""
     channels: str = ""
     contracts: str = ""
+    pipeline: str = ""
     caches: Mapping[str, Any] = field(default_factory=dict)
     fetched: Mapping[str, Fetched] = field(default_factory=dict)
     components: Mapping[str, Component] = field(default_factory=dict)
@@ -242,6 +243,7 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
         toolchain=data.get("toolchain", ""),
         suites=data.get("suites", ""),
         channels=data.get("channels", ""),
+        pipeline=data.get("pipeline", ""),
         contracts=data.get("contracts", ""),
         caches=data.get("caches", {}),
         fetched={

@@ -130,7 +130,7 @@ def _planned_step(each: Planned) -> dict[str, Any]:
         "tier": step.tier,
         "needs": step.needs._asdict(),
         "limits": step.limits._asdict(),
-        "profile": step.profile._asdict(),
+        "bounds": step.bounds._asdict(),
         "shards": step.shards,
         "commands": [{"kind": c.kind, "words": list(c.words), "allow_empty": c.allow_empty} for c in step.commands],
         "excluded": [{"test": e.test, "reason": e.reason, "until": str(e.until)} for e in each.excluded],

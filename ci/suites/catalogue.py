@@ -20,8 +20,8 @@ from .nodes import Ready
 class Command(NamedTuple):
     """One command of a step.
 
-    ``kind`` is ``pytest`` (arguments of it), ``run`` (a program and its arguments) or ``ranks``: a program
-    and its arguments for each node of a step on several.
+    ``kind`` is ``pytest`` (arguments of it), ``run`` (a program and its arguments; a ``shell`` line is bash's) or
+    ``ranks``: a program and its arguments for each node of a step on several.
     """
 
     kind: str
@@ -40,6 +40,7 @@ class Needs(NamedTuple):
     network: bool = False
     nodes: int = 1
     components: tuple[str, ...] = ()
+    nic: str = ""
 
 
 class Limits(NamedTuple):
@@ -50,7 +51,7 @@ class Limits(NamedTuple):
     grace: float
 
 
-class Profile(NamedTuple):
+class Bounds(NamedTuple):
     """How a container is bounded; 0 is no bound."""
 
     shm_mb: int = 64
@@ -84,9 +85,26 @@ class Health(NamedTuple):
     seconds: float
 
 
+PROFILES = ("pr", "main", "nightly", "full")
+"""The pipelines there are."""
+
+_SHELL = ("bash", "-e", "-o", "pipefail", "-c")
+
+
+class Elsewhere(NamedTuple):
+    """A regular expression that the text of a test file for another platform matches, and what that says."""
+
+    pattern: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class Step:
-    """A step as it is on one kind of node."""
+    """A step as it is on one kind of node.
+
+    ``sources`` are globs whose change makes it run (none: every change), ``profiles`` the pipelines it is part of,
+    ``matrix`` the archs it runs on once each; with ``soft`` its failure fails nothing while that holds.
+    """
 
     name: str
     summary: str
@@ -94,7 +112,7 @@ class Step:
     commands: tuple[Command, ...]
     needs: Needs
     limits: Limits
-    profile: Profile
+    bounds: Bounds
     env: Mapping[str, str]
     secrets: tuple[str, ...]
     models: tuple[str, ...]
@@ -103,6 +121,10 @@ class Step:
     skip: Exemption | None
     skips: tuple[Exemption, ...]
     ready: Ready | None = None
+    sources: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = PROFILES
+    matrix: tuple[str, ...] = ()
+    soft: Exemption | None = None
 
 
 class Suite(NamedTuple):
@@ -115,16 +137,22 @@ class Suite(NamedTuple):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A whole suite file; ``data`` are the steps as written, resolved for a kind of node by ``step``."""
+    """A whole suite file; ``data`` are the steps as written, resolved for a kind of node by ``step``.
+
+    ``workspace`` is the image's folder that the source tree lies in; ``document`` knows where everything stands.
+    """
 
     file: str
     runtime: str
     suites: Mapping[str, Suite]
-    profiles: Mapping[str, Profile]
+    bounds: Mapping[str, Bounds]
     quarantine: tuple[Exemption, ...]
     health: Health | None
     durations: Path | None
     data: Mapping[str, Mapping[str, Any]]
+    workspace: str
+    elsewhere: tuple[Elsewhere, ...]
+    document: documents.Document
 
     def suite(self, name: str) -> Suite:
         """The suite called ``name``; raises ``ConfigError`` with a suggestion."""
@@ -146,7 +174,7 @@ class Catalogue:
             data["needs"] = {**data.get("needs", {}), "gpus": 0, "archs": []}
         env = {**data.get("env", {}), **variant.get("env", {})}
         data |= variant | {"needs": {**data.get("needs", {}), **variant.get("needs", {})}, "env": env}
-        return _step(name, data, self.profiles)
+        return _step(name, data, self.bounds)
 
 
 def load(stack: Stack) -> Catalogue:
@@ -173,15 +201,18 @@ def read(path: Path, tiers: tuple[str, ...], components: tuple[str, ...] = ()) -
         file=path.name,
         runtime=data["runtime"],
         suites={name: Suite(name, each["summary"], tuple(each["steps"])) for name, each in data["suites"].items()},
-        profiles={name: Profile(**each) for name, each in data.get("profiles", {}).items()},
+        bounds={name: Bounds(**each) for name, each in data.get("bounds", {}).items()},
         quarantine=tuple(_exemption(each) for each in data.get("quarantine", ())),
         health=Health(tuple(health["run"]), float(health["seconds"])) if health else None,
         durations=path.parent.parent / data["durations"] if "durations" in data else None,
         data=data["steps"],
+        workspace=data.get("workspace", ""),
+        elsewhere=tuple(Elsewhere(**each) for each in data.get("elsewhere", ())),
+        document=document,
     )
 
 
-def _step(name: str, data: Mapping[str, Any], profiles: Mapping[str, Profile]) -> Step:
+def _step(name: str, data: Mapping[str, Any], bounds: Mapping[str, Bounds]) -> Step:
     needs = data.get("needs", {})
     return Step(
         name=name,
@@ -190,7 +221,7 @@ def _step(name: str, data: Mapping[str, Any], profiles: Mapping[str, Profile]) -
         commands=tuple(_command(each) for each in data["commands"]),
         needs=Needs(**needs | {key: tuple(needs.get(key, ())) for key in ("archs", "components")}),
         limits=_limits(data["limits"]),
-        profile=profiles[data["profile"]] if "profile" in data else Profile(),
+        bounds=bounds[data["bounds"]] if "bounds" in data else Bounds(),
         env=data.get("env", {}),
         secrets=tuple(data.get("secrets", ())),
         models=tuple(data.get("models", ())),
@@ -199,12 +230,18 @@ def _step(name: str, data: Mapping[str, Any], profiles: Mapping[str, Profile]) -
         ready=Ready(**data["ready"]) if "ready" in data else None,
         skip=_exemption(data["skip"]) if "skip" in data else None,
         skips=tuple(_exemption(each) for each in data.get("skips", ())),
+        sources=tuple(data.get("sources", ())),
+        profiles=tuple(data.get("profiles", PROFILES)),
+        matrix=tuple(data.get("matrix", ())),
+        soft=_exemption(data["soft"]) if "soft" in data else None,
     )
 
 
 def _command(data: Mapping[str, Any]) -> Command:
     if "ranks" in data:
         return Command("ranks", (), ranks=tuple(map(tuple, data["ranks"])))
+    if "shell" in data:
+        return Command("run", (*_SHELL, data["shell"]), data.get("allow_empty", False))
     kind = "pytest" if "pytest" in data else "run"
     return Command(kind, tuple(data[kind]), data.get("allow_empty", False))
 
@@ -257,7 +294,13 @@ def _step_problems(
         )
     for index, each in enumerate(step.get("skips", ())):
         yield from _date_problem(each, document.place(*path, "skips", index, "until"))
+    if "soft" in step:
+        yield from _date_problem(step["soft"], document.place(*path, "soft", "until"))
     archs = [arch.name for arch in arch_table()]
+    for index, arch in enumerate(step.get("matrix", ())):
+        if arch not in archs:
+            hint = documents.suggest(arch, archs)
+            yield Problem("unknown-arch", f"no arch {arch!r}", hint, place=document.place(*path, "matrix", index))
     for arch in step.get("archs", {}):
         if arch not in archs:
             hint = documents.suggest(arch, archs)
@@ -276,12 +319,10 @@ def _step_problems(
 def _variant_problems(
     document: documents.Document, path: tuple[str, ...], variant: Mapping[str, Any], archs: list[str]
 ) -> Iterator[Problem]:
-    profiles = list(document.value.get("profiles", {}))
-    if "profile" in variant and variant["profile"] not in profiles:
-        hint = documents.suggest(variant["profile"], profiles) if profiles else "the file has no profiles"
-        yield Problem(
-            "unknown-profile", f"no profile {variant['profile']!r}", hint, place=document.place(*path, "profile")
-        )
+    bounds = list(document.value.get("bounds", {}))
+    if "bounds" in variant and variant["bounds"] not in bounds:
+        hint = documents.suggest(variant["bounds"], bounds) if bounds else "the file has no bounds"
+        yield Problem("unknown-bounds", f"no bounds {variant['bounds']!r}", hint, place=document.place(*path, "bounds"))
     for index, command in enumerate(variant.get("commands", ())):
         yield from _command_problems(
             command, variant.get("needs", {}).get("nodes", 1), document.place(*path, "commands", index)
@@ -300,9 +341,11 @@ def _variant_problems(
 
 
 def _command_problems(command: Mapping[str, Any], nodes: int, place: Place) -> Iterator[Problem]:
-    given = command.keys() & {"pytest", "run", "ranks"}
+    given = command.keys() & {"pytest", "run", "shell", "ranks"}
     if len(given) != 1:
-        yield Problem("which-command", "a command is pytest, run or ranks", "give exactly one of them", place=place)
+        yield Problem(
+            "which-command", "a command is pytest, run, shell or ranks", "give exactly one of them", place=place
+        )
     elif nodes > 1 and "pytest" in given:
         hint = "let a rank run pytest: ranks: [[python3, -m, pytest, ...], ...]"
         yield Problem("which-command", "pytest alone does not run on several nodes", hint, place=place)

@@ -141,7 +141,7 @@ class Docker:
         return tuple(leak for leak in leaks if leak.sure)
 
     def room(self, step: Step, gpus: tuple[Gpu, ...], folder: Path, image: str) -> Room:
-        """A container with exactly the leased devices, bounded as the step's profile says."""
+        """A container with exactly the leased devices, bounded as the step's bounds say."""
         inside = Folders()
         spec = Spec(
             name=container_name(self.run, f"{step.name}-{folder.name}"),
@@ -149,10 +149,10 @@ class Docker:
             env=environment(step, inside, mask(range(len(gpus)))),
             secrets=_declared(step, self.secrets),
             mounts=(Mount(SUITE, inside.suite), Mount(folder, inside.results, read_only=False)),
-            shm_mb=step.profile.shm_mb,
-            memory_mb=step.profile.memory_mb or None,
-            pids=step.profile.pids or None,
-            ipc=step.profile.ipc,
+            shm_mb=step.bounds.shm_mb,
+            memory_mb=step.bounds.memory_mb or None,
+            pids=step.bounds.pids or None,
+            ipc=step.bounds.ipc,
             network="bridge" if step.needs.network else "none",
             labels={RUN_LABEL: self.run, STEP_LABEL: step.name},
         )

@@ -45,12 +45,12 @@ def test_a_container_has_walls(play: Play) -> None:
     """A fork bomb, a memory hog and a crash each end as their own step's failure, and the next step is well."""
     core = "import os, resource; print('limits', resource.getrlimit(resource.RLIMIT_CORE), flush=True); os.abort()"
     steps = {
-        "bomb": {"profile": "small", "commands": [plants.python(BOMB)]},
-        "hog": {"profile": "small", "commands": [plants.python("x = []\nwhile True: x.append(bytearray(1 << 24))")]},
+        "bomb": {"bounds": "small", "commands": [plants.python(BOMB)]},
+        "hog": {"bounds": "small", "commands": [plants.python("x = []\nwhile True: x.append(bytearray(1 << 24))")]},
         "core": {"commands": [plants.python(core)]},
         "well": {"commands": [plants.python("pass")]},
     }
-    ran = play(steps, check=1, profiles=SMALL)
+    ran = play(steps, check=1, bounds=SMALL)
     assert {row["name"]: row["outcome"] for row in ran.json["steps"]} == {
         "bomb": "failed", "hog": "failed", "core": "failed", "well": "ok",
     }  # fmt: skip

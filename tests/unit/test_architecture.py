@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CI = ROOT / "ci"
 ROOMS = (
     "errors", "documents", "settings", "names", "providers", "recipe", "identity", "answer", "audit", "build",
-    "kernels", "wheels", "artifact", "suites", "publish", "pins", "report", "call", "reap", "doctor", "check", "door",
+    "kernels", "wheels", "artifact", "suites", "publish", "pins", "pipeline", "report", "call", "reap", "doctor", "check", "door",
     "options", "verbs", "command_line", "one_shot", "invoke_door", "__main__",
 )  # fmt: skip
 """Top to bottom: a room may use any room above it, and ``world``; never one below."""

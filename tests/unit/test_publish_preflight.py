@@ -13,7 +13,7 @@ from ci.publish.channel import Channels, WheelSource
 from ci.publish.manifest import Release, WheelRow
 from ci.publish.preflight import refuse, suite_errors
 from ci.publish.trees import Past
-from ci.suites.catalogue import Exemption, Limits, Needs, Profile, Step
+from ci.suites.catalogue import Bounds, Exemption, Limits, Needs, Step
 from ci.suites.plan import Planned, SuitePlan
 from ci.world.history import History
 
@@ -102,7 +102,7 @@ def planned(*steps: tuple[str, str, str]) -> SuitePlan:
     rows = tuple(
         Planned(
             Step(
-                name, "s", tier, (), Needs(), Limits(1, 1, 1), Profile(), {}, (), (), "", 1, None,
+                name, "s", tier, (), Needs(), Limits(1, 1, 1), Bounds(), {}, (), (), "", 1, None,
                 (Exemption("x", date(2026, 1, 1)),),
             ),
             skip,

@@ -11,18 +11,18 @@ import pytest
 from ci.errors import CiError, ConfigError
 from ci.recipe import stack
 from ci.suites import catalogue
-from ci.suites.catalogue import Command, Limits, Profile
+from ci.suites.catalogue import Bounds, Command, Limits
 
 GOOD = """\
 schema: 1
 runtime: rocm
-profiles:
+bounds:
   big: {shm_mb: 16384, memory_mb: 1024, pids: 100}
 health: {run: [probe, it], seconds: 5}
 steps:
   one:
     summary: a step
-    profile: big
+    bounds: big
     needs: {gpus: 2, archs: [gfx942]}
     limits: {minutes: 10, silent_minutes: 4, grace_seconds: 30}
     env: {A: "1", B: "2"}
@@ -66,7 +66,7 @@ def test_a_step_is_resolved_for_its_node(read: Callable[[str], catalogue.Catalog
     )
     assert (gpu.needs.gpus, gpu.needs.archs) == (2, ("gfx942",))
     assert gpu.limits == Limits(600, 240, 30)
-    assert gpu.profile == Profile(16384, 1024, 100, "private")
+    assert gpu.bounds == Bounds(16384, 1024, 100, "private")
     assert dict(gpu.env) == {"A": "1", "B": "2"}
     other = found.step("one", "gfx950")
     assert (other.needs.gpus, other.limits) == (4, Limits(1200, 1200, 60))
@@ -92,7 +92,7 @@ def test_exemptions_end(read: Callable[[str], catalogue.Catalogue]) -> None:
         ("steps: [one, two]", "steps: [one, tow]", "unknown-step"),
         ("steps: [one, two]", "steps: [one, two, two]", "step-twice"),
         ("steps: [one, two]", "steps: [one]", "unused-step"),
-        ("profile: big", "profile: bog", "unknown-profile"),
+        ("bounds: big", "bounds: bog", "unknown-bounds"),
         ("archs: [gfx942]", "archs: [gfx94a]", "unknown-arch"),
         ("gfx950: {limits", "gfx95f: {limits", "unknown-arch"),
         ("- pytest: [-v, test_a.py]", "- {pytest: [a], run: [b]}", "which-command"),

@@ -13,7 +13,7 @@ import pytest
 from ci.errors import Outcome
 from ci.suites import words
 from ci.suites.catalogue import Command as StepCommand
-from ci.suites.catalogue import Limits, Needs, Profile, Step
+from ci.suites.catalogue import Bounds, Limits, Needs, Step
 from ci.suites.crewing import Crewing, Unit, _result, units, unproven, width
 from ci.suites.plan import Planned
 from ci.suites.results import CommandResult, StepResult
@@ -23,7 +23,7 @@ from ci.world.process import Command, Finished
 from ci.world.sandbox import Ended
 
 STEP = Step(
-    "kernels", "all kernels", "test", (StepCommand("run", ("true",)),), Needs(), Limits(600, 600, 60), Profile(),
+    "kernels", "all kernels", "test", (StepCommand("run", ("true",)),), Needs(), Limits(600, 600, 60), Bounds(),
     {}, (), (), "", 1, None, (),
 )  # fmt: skip
 

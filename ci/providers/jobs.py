@@ -1,0 +1,56 @@
+"""A pipeline as every CI understands it: jobs in order, each one command; what emitters turn into a CI's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import Outcome
+
+RETRIED = (Outcome.INFRA,)
+"""Outcomes that are tried once more, beside a lost agent: the world's, never the product's."""
+
+SOFT = (Outcome.SUPERSEDED,)
+"""Outcomes that fail nothing: somebody newer did it already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The nodes a job runs on: tags of Buildkite's agents, labels of GitHub's runners; a pool may lack either."""
+
+    name: str
+    buildkite: Mapping[str, str]
+    github: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job: ``key`` is unique, lower case letters, digits and dashes; ``label`` any text.
+
+    ``command`` are the words of one program and its arguments, the hand-off left out: a job that ``makes`` or
+    ``takes`` images gets its provider's. ``after`` are keys of jobs before it. ``minutes`` is when the CI ends it,
+    later than the command ends itself. ``soft`` says why its failure fails nothing, empty where it does.
+    ``why`` is the reason it is there.
+    """
+
+    key: str
+    label: str
+    command: tuple[str, ...]
+    pool: Pool
+    minutes: int
+    after: tuple[str, ...] = ()
+    env: Mapping[str, str] | None = None
+    makes: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    soft: str = ""
+    priority: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Jobs, those another needs before it; ``checkout`` is GitHub's action, by commit, that brings the source."""
+
+    name: str
+    jobs: tuple[Job, ...]
+    checkout: str = ""
