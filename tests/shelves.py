@@ -101,7 +101,7 @@ class World:
         """A retention of a channel."""
         others = [self.places(each.name) for each in self.channels if each.name != name]
         places = self.places(name)
-        return Scope(places, others, tuple(places.channel.images or TIERS), ("test", "base", "ci-base"))
+        return Scope(places, others, tuple(places.channel.images or TIERS))
 
     def image(self, text: str, tier: str) -> ImageRow:
         """An image under its content tag, with the manifest of its inputs under a fallback tag; made once."""

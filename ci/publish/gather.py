@@ -30,13 +30,12 @@ class Scope:
     """What a retention is about.
 
     ``places`` are those of the channel, ``others`` of every other channel of the file; ``images`` are the names of
-    released images, ``tiers`` those of the stack; ``hub`` drops tags where the registry is Docker Hub.
+    released images; ``hub`` drops tags where the registry is Docker Hub.
     """
 
     places: Places
     others: Sequence[Places]
     images: Collection[str]
-    tiers: Collection[str]
     hub: DockerHub | None = None
 
 
@@ -57,11 +56,11 @@ def gather(scope: Scope) -> Facts:
     caches = None
     if places.registry and not scope.hub:  # Docker Hub has no repositories of three parts
         caches = repository(scope, cache_of(places.repository), (), manifests=False)
-    return Facts(places.clock.now(), mine, shelves, scope.images, scope.tiers, found, caches, sets)
+    return Facts(places.clock.now(), mine, shelves, scope.images, found, caches, sets)
 
 
 def cache_of(repository: str) -> str:
-    """Where builds keep their cache: one tag for each tier."""
+    """Where builds keep their caches: a tag for each identity, and one for each branch and tier."""
     return f"{repository}/cache"
 
 

@@ -46,7 +46,7 @@ class Taken(NamedTuple):
     why: str
 
 
-def scope_of(places: Places, others: Sequence[Places], images: Collection[str], tiers: Collection[str]) -> Scope:
+def scope_of(places: Places, others: Sequence[Places], images: Collection[str]) -> Scope:
     """A retention of the channel of ``places``; where the registry is Docker Hub, tags go through its own API."""
     from ..world import docker_hub
     from ..world.credentials import docker_credentials
@@ -55,7 +55,7 @@ def scope_of(places: Places, others: Sequence[Places], images: Collection[str], 
     hub = None
     if places.registry and places.registry.host in docker_hub.HOSTS:
         hub = docker_hub.DockerHub(send=send, clock=places.clock, credentials=docker_credentials(places.say))
-    return Scope(places, others, images, tiers, hub)
+    return Scope(places, others, images, hub)
 
 
 def retain(scope: Scope, run: str, *, apply: bool) -> Retained:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from ..names import ArtifactTag, ContentTag, ReleaseTag
 from .channel import Channel
 from .journal import Entry, came_true
-from .manifest import Release, Standing
+from .manifest import ImageRow, Release, Standing
 from .reach import Repository, subject
 
 RETAIN = "retain"
@@ -71,8 +71,8 @@ class Shelf:
 class Facts:
     """Everything a plan is made from.
 
-    ``others`` are the other channels of the file; ``images`` the names of released images, ``tiers`` those of the
-    stack; ``repository`` and ``caches`` are None where the channel has no registry; ``sets`` maps the key of a cached
+    ``others`` are the other channels of the file; ``images`` the names of released images;
+    ``repository`` and ``caches`` are None where the channel has no registry; ``sets`` maps the key of a cached
     set of wheels to whether it is whole.
     """
 
@@ -80,7 +80,6 @@ class Facts:
     shelf: Shelf
     others: tuple[Shelf, ...]
     images: Collection[str]
-    tiers: Collection[str]
     repository: Repository | None
     caches: Repository | None
     sets: Mapping[str, bool]
@@ -154,15 +153,14 @@ class _Judgement:
     # --- the registry
 
     def _caches(self, caches: Repository) -> Iterator[Fate]:
-        used = {row.tier for release in (*self.stay, *self.elsewhere) for row in release.images}
-        old = {row.tier for release in self.go for row in release.images}
+        """The cache of an image goes when the image does; that of a branch stays, for nobody tells how old it is."""
+        used = {_content(row) for release in (*self.stay, *self.elsewhere) for row in release.images}
+        old = {_content(row) for release in self.go for row in release.images}
         for tag, digest in caches.tags.items():
-            if tag in self.facts.tiers:
-                verdict = _Verdict(False, "the stack has this tier")
-            elif tag in used:
-                verdict = _Verdict(False, "a release that stays has this tier")
+            if tag in used:
+                verdict = _Verdict(False, "a release that stays has the image it is of")
             elif tag in old or self.facts.begun(Kind.CACHE_TAG, tag, digest):
-                verdict = _Verdict(True, "only releases that go have this tier")
+                verdict = _Verdict(True, "only releases that go have the image it is of")
             else:
                 verdict = _Verdict(False, UNKNOWN_AGE)
             yield Fate(Kind.CACHE_TAG, tag, digest, *verdict)
@@ -361,3 +359,8 @@ def time_of(text: str) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _content(row: ImageRow) -> str:
+    """What the cache of a released image is called."""
+    return str(ContentTag(row.tier, row.identity))

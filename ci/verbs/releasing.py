@@ -84,7 +84,7 @@ def retain(call: Call) -> Answer:
     ground = _ground(call, writing=call.on("apply"))
     others = [each for each in _every(call, ground) if each.channel != ground.places.channel]
     images = ground.channels.images_of(ground.places.channel)
-    scope = retaining.scope_of(ground.places, others, images, ground.work.stack.tiers)
+    scope = retaining.scope_of(ground.places, others, images)
     run = begin(call, state_folder(call)).folder.name if call.on("apply") else ""
     return retentions.answer(call.verb.name, retaining.retain(scope, run, apply=call.on("apply")))
 

@@ -75,7 +75,7 @@ def test_what_goes_and_what_stays(real: Real) -> None:
     gone = real.release(NIGHTLY, 2)
     kept = [real.release(NIGHTLY, number) for number in (3, 4)]
     real.clock.advance(timedelta(days=30).total_seconds())
-    scope = Scope(real.places(NIGHTLY), [real.places(RELEASE)], ("main",), ("test",))
+    scope = Scope(real.places(NIGHTLY), [real.places(RELEASE)], ("main",))
     done = retain(scope, real.run(), apply=True)
     assert done.applied
     assert real.registry.tags(REPOSITORY) == tuple(

@@ -317,7 +317,7 @@ def test_docker_hub_is_known_by_its_host(nightlies: Make) -> None:
     places = nightlies().places()
     hub = Registry("docker.io", send=nightlies().memory, clock=places.clock, credentials=lambda _host: None)
     for registry, expected in ((hub, True), (places.registry, False), (None, False)):
-        scope = scope_of(replace(places, registry=registry), [], (), ())
+        scope = scope_of(replace(places, registry=registry), [], ())
         assert isinstance(scope.hub, DockerHub) == expected
 
 

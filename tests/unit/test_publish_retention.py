@@ -317,20 +317,20 @@ def test_an_attestation_about_nothing_we_know_keeps_what_it_holds(tmp_path: Path
 # --- caches
 
 
-def test_cache_tags_go_when_only_releases_that_go_had_their_tier(tmp_path: Path) -> None:
+def test_the_cache_of_an_image_goes_when_only_releases_that_go_have_the_image(tmp_path: Path) -> None:
     world = nightlies(tmp_path)
-    old = world.stage(
-        "nightly", 2, {"main": ImageRow("main", "retired", "0" * 64, world.image("main 2", "test").digest, 1)}
-    )
-    assert old.images[0].tier == "retired"
-    for tier in ("test", "ci-base", "retired", "stranger"):
-        world.memory.image(f"{REPOSITORY}/cache", tier, {}, b"cache")
-    stays(world, Kind.CACHE_TAG, "test", "the stack has this tier")
-    stays(world, Kind.CACHE_TAG, "ci-base", "the stack has this tier")
-    stays(world, Kind.CACHE_TAG, "stranger", UNKNOWN_AGE)
-    goes(world, Kind.CACHE_TAG, "retired")
+    image = ImageRow("main", "test", "0" * 64, world.image("main 2", "test").digest, 1)
+    old = world.stage("nightly", 2, {"main": image})
+    kept = str(ContentTag("test", world.image("main 5", "test").identity))
+    gone, branch, stranger = str(ContentTag("test", "0" * 64)), "test_3f1c9d21a0b4_main", f"test-v1-{'7' * 64}"
+    for tag in (gone, kept, branch, stranger):
+        world.memory.image(f"{REPOSITORY}/cache", tag, {}, b"cache")
+    goes(world, Kind.CACHE_TAG, gone)
+    stays(world, Kind.CACHE_TAG, kept, "a release that stays has the image it is of")
+    stays(world, Kind.CACHE_TAG, branch, UNKNOWN_AGE)
+    stays(world, Kind.CACHE_TAG, stranger, UNKNOWN_AGE)
     world.stage("release", 2, {"main": old.images[0]})
-    stays(world, Kind.CACHE_TAG, "retired", "a release that stays has this tier")
+    stays(world, Kind.CACHE_TAG, gone, "a release that stays has the image it is of")
 
 
 def test_wheel_sets_go_when_only_releases_that_go_were_made_of_them(tmp_path: Path) -> None:
