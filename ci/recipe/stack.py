@@ -212,7 +212,7 @@ def shown(path: Path) -> str:
 
 def _pins(path: Path) -> tuple[Mapping[str, str], tuple[Problem, ...]]:
     """``pins.json``: a flat object of strings, the shape ``docker buildx bake -f`` reads as well."""
-    if not path.is_file():
+    if not path.exists():
         return {}, ()
     document = documents.read(files.read_text(path), shown(path))
     schema = {"type": "object", "additionalProperties": {"type": "string", "minLength": 1}}

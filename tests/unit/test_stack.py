@@ -171,3 +171,12 @@ def test_the_table_of_archs() -> None:
     table = {arch.name: arch for arch in stacks.archs()}
     assert table["gfx942"].mach == 0x4C
     assert {name for name, arch in table.items() if "deepep" in arch.supports} == {"gfx942", "gfx950"}
+
+
+def test_a_lock_that_is_a_folder_is_no_empty_lock(tmp_path: Path) -> None:
+    path = recipes.write(tmp_path)
+    (path.parent / "pins.json").unlink()
+    (path.parent / "pins.json").mkdir()
+    with pytest.raises(ConfigError) as caught:
+        stacks.load(str(path))
+    assert "pins.json" in caught.value.problems[0].message
