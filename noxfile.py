@@ -15,7 +15,9 @@ import nox
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "tests"]
 
-PATHS = ("tests/unit", "tests/golden", "tests/engine")
+PATHS = ("tests/engine", "tests/golden", "tests/unit")
+TOGETHER = ("--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder")
+"""Engine tests mostly wait, so three files run at a time whatever the cores; the first ones found begin first."""
 
 
 def run(session: nox.Session, *command: str) -> None:
@@ -51,7 +53,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All that needs no GPU; engine tests are left out, loudly, where no engine answers. ``-- PATHS`` narrows."""
-    run(session, "pytest", *(session.posargs or PATHS))
+    run(session, "pytest", *(session.posargs or (*TOGETHER, *PATHS)))
 
 
 @nox.session(name="hip-compile")

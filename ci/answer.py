@@ -11,8 +11,9 @@ from .errors import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Text for people, a document for programs."""
+    """Text for people, a document for programs, and a page of a CI in Markdown where that is more than the text."""
 
     outcome: Outcome
     text: str
     document: Mapping[str, Any]
+    page: str = ""

@@ -54,7 +54,8 @@ class Verb:
 class Call:
     """The options somebody gave to ``verb``, and this run's screen and ledger.
 
-    ``so_far`` is what a verb that ends in an error has done by then: told beside the error.
+    ``so_far`` is what a verb that ends in an error has done by then, ``page`` the same as Markdown: told beside the
+    error.
     """
 
     verb: Verb
@@ -62,6 +63,7 @@ class Call:
     stderr: TextIO | None
     ledger: Ledger | None = field(default=None)
     so_far: Mapping[str, Any] = field(default_factory=dict)
+    page: str = ""
 
     def text(self, name: str) -> str:
         """The value of a value option or of the positional; empty when not given."""

@@ -10,13 +10,17 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .answer import Answer
 from .call import Call, Verb, console
-from .errors import CiError, InternalError, Interrupted, Outcome, Problem
-from .settings import capture
+from .errors import EXIT_CODES, CiError, InternalError, Interrupted, Outcome, Problem
+from .settings import Settings, capture
 from .world.process import listen
+
+if TYPE_CHECKING:
+    from .report.timeline import Drawn
+    from .world.ledger import Ledger
 
 SIGINT_CODE = Outcome.INTERRUPTED.exit_code
 
@@ -34,32 +38,71 @@ def perform(verb: Verb, values: Mapping[str, Any], stdout: TextIO | None, stderr
     """Run ``verb`` and return the process exit code; a stream that is None was closed before we began."""
     call = Call(verb, values, stderr)
     try:
-        return _perform(call, stdout, stderr)
+        outcome, code = _perform(call, stdout, stderr)
     except KeyboardInterrupt:  # before we listened, or while a slow reader took the result
-        return SIGINT_CODE
-    finally:
+        outcome, code = Outcome.INTERRUPTED, SIGINT_CODE
+    with suppress(KeyboardInterrupt):
+        _tell(call.settings, outcome, stderr)
         _settle(stderr)
+    return code
 
 
-def _perform(call: Call, stdout: TextIO | None, stderr: TextIO | None) -> int:
+def _perform(call: Call, stdout: TextIO | None, stderr: TextIO | None) -> tuple[Outcome, int]:
     with listen():
         try:
             end = _run(call)
             unkept = _close(call, end.answer, end.code)
+            _show(call, end.answer)
         except Interrupted as error:  # after the verb's end; from here on signals are ignored
             end = _failed(call, error)
             unkept = _close(call, end.answer, end.code)
     lost = write(end.text, stdout, stderr)
     if lost and not end.code:
         _close(call, Answer(Outcome.INFRA, "", end.answer.document), lost)
-    return end.code or lost or unkept
+    code = end.code or lost or unkept
+    return (end.answer.outcome if code == end.code else _named(code)), code
+
+
+def _named(code: int) -> Outcome:
+    """The outcome of a run that ended well, and whose result was then lost."""
+    return next((outcome for outcome, each in EXIT_CODES.items() if each == code), Outcome.INTERNAL)
+
+
+def _tell(settings: Settings, outcome: Outcome, stderr: TextIO | None) -> None:
+    """Give the outcome to a workflow that asks for it; one that cannot be told takes no outcome for a failure."""
+    from .providers import outputs
+
+    try:
+        outputs.give(settings, "outcome", outcome)
+    except CiError as error:
+        console(settings.environ, stderr).warn(f"the outcome is not told: {error}")
+
+
+def _show(call: Call, answer: Answer) -> None:
+    """Put what a run did on the page of its CI, where there is one; decides nothing."""
+    if call.ledger is None:
+        return
+    from .providers import pages
+
+    if not pages.wanted(call.settings):
+        return
+    from .report.page import page
+
+    try:
+        pages.tell(call.settings, call.verb.name, answer.outcome, page(call.verb.name, answer, call.page))
+    except Interrupted:
+        raise
+    except (CiError, Exception) as error:  # noqa: BLE001 - a page for people must not change how a run ended
+        call.console.warn(f"the page of this build is not told: {error}")
 
 
 def refuse(verb: str, error: CiError, stdout: TextIO | None, stderr: TextIO | None, *, as_json: bool) -> int:
     """Show why a command line is not performed at all; returns the exit code."""
-    console(capture().environ, stderr).problem(error.problems, error.outcome)
+    settings = capture()
+    console(settings.environ, stderr).problem(error.problems, error.outcome)
     if as_json:
         write(_encoded(_document(verb, error)), stdout, stderr)
+    _tell(settings, error.outcome, stderr)
     _settle(stderr)
     return error.exit_code
 
@@ -146,6 +189,7 @@ def _close(call: Call, answer: Answer, code: int) -> int:
         return 0
     from .world import files
 
+    _draw(call, call.ledger, answer)
     try:
         result = {**answer.document, "outcome": answer.outcome, "exit_code": code}
         files.write_json(call.ledger.folder / "result.json", result)
@@ -156,6 +200,42 @@ def _close(call: Call, answer: Answer, code: int) -> int:
         call.console.problem(error.problems, error.outcome)
         return error.exit_code
     return 0
+
+
+def _draw(call: Call, ledger: Ledger, answer: Answer) -> None:
+    """Leave the run's timeline beside its result, where it did anything that takes time; decides nothing."""
+    if not ledger.spans.done:
+        return
+    from .report import timeline
+    from .world import files
+
+    path = ledger.folder / timeline.FILE
+    try:
+        files.write_whole(path, timeline.page(_drawn(call, ledger, answer)).encode(), lasting=False)
+    except Interrupted:
+        raise
+    except (CiError, Exception) as error:  # noqa: BLE001 - a page for people must not change how a run ended
+        call.console.warn(f"there is no timeline of this run: {error!r}")
+    else:
+        call.console.say(f"timeline: {path}")
+
+
+def _drawn(call: Call, ledger: Ledger, answer: Answer) -> Drawn:
+    from .report.timeline import Drawn
+
+    said = " ".join(filter(None, (call.verb.name, call.values.get(call.verb.argument))))
+    steps, problems = (answer.document.get(name, ()) for name in ("steps", "problems"))
+    spans = ledger.spans
+    return Drawn(
+        said,
+        ledger.folder,
+        answer.outcome,
+        spans.now(),
+        spans.done,
+        why=tuple(each["message"] for each in problems),
+        replays={(each["name"], each["shard"]): each["replay"] for each in steps if each.get("replay")},
+        lost=spans.lost,
+    )
 
 
 def _settle(stderr: TextIO | None) -> None:

@@ -73,12 +73,18 @@ KNOWN: tuple[Known, ...] = (
 )
 """Every variable of ours, and the standard names of the build arguments."""
 
+HANDED = "ROCM_CI_HANDOFF_"
+"""A family: ``ROCM_CI_HANDOFF_CI_BASE`` has the image of tier ci-base that another job of GitHub handed on."""
+
 HOST_NAMES = (
     "CI",
     "BUILDKITE", "BUILDKITE_REPO", "BUILDKITE_BRANCH", "BUILDKITE_TAG", "BUILDKITE_COMMIT", "BUILDKITE_PULL_REQUEST",
-    "BUILDKITE_PULL_REQUEST_REPO", "BUILDKITE_BUILD_ID", "BUILDKITE_BUILD_URL", "BUILDKITE_JOB_ID",
+    "BUILDKITE_PULL_REQUEST_REPO", "BUILDKITE_PULL_REQUEST_BASE_BRANCH", "BUILDKITE_PULL_REQUEST_LABELS",
+    "BUILDKITE_BUILD_ID", "BUILDKITE_BUILD_URL", "BUILDKITE_JOB_ID",
+    "BUILDKITE_STEP_KEY",
     "GITHUB_ACTIONS", "GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_EVENT_NAME", "GITHUB_EVENT_PATH", "GITHUB_REF",
-    "GITHUB_HEAD_REF", "GITHUB_SHA", "GITHUB_RUN_ID",
+    "GITHUB_HEAD_REF", "GITHUB_BASE_REF", "GITHUB_SHA", "GITHUB_RUN_ID", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY",
+    "GITHUB_WORKFLOW_REF",
     "LANG", "LC_ALL", "LC_CTYPE", "NO_COLOR", "FORCE_COLOR", "TERM",
     "COLUMNS", "HOME", "PATH", "USER",
     "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY",
@@ -162,6 +168,8 @@ def problems(settings: Settings) -> tuple[Problem, ...]:
     """Everything wrong with our variables and flags: unknown names, empty values, line breaks."""
     found = []
     for name, value in settings.environ.items():
+        if name.startswith(HANDED):
+            continue  # whoever takes it reads it strictly
         if name.startswith(PREFIX) and name not in _BY_NAME:
             hint = suggest(name.upper(), [known for known in _BY_NAME if known.startswith(PREFIX)])
             found.append(Problem("unknown-variable", f"environment variable {name} is not one of ours", hint))

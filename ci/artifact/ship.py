@@ -53,6 +53,7 @@ def ship(performance: Performance, tier: str, out: str) -> Shipped:
     thing = performance.ledger.will_make("folder", str(held))
     try:
         with (
+            performance.ledger.spans.during("tier", tier),
             exclusive(work.state, f"ship-{planned.identity}", performance.screen.say),
             performance.building(planned) as row,
         ):
@@ -78,7 +79,7 @@ def _bake(performance: Performance, ground: Ground, stage: str, row: TierResult)
     tier = ground.tier
     order = Order(tier, performance.pinned(tier), stage=stage)
     folder = performance.ledger.folder / tier.name
-    done = bake(performance.workspace, folder, performance.screen, order)
+    done = bake(performance.workspace, folder, performance.screen, order, performance.ledger.spans)
     progress, baked = done.progress, done.baked
     row.stages, row.warnings = progress.stages, (*progress.warnings, *done.warnings)
     row.cache_read = tuple(map(str, done.helped.caches))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import CiError, FailedError, InfraError, InternalError
 from ..world import buildx, files
-from . import attest, builder, cache_refs, caches, context, definition, host, travel
+from ..world.spans import Spans
+from . import attest, builder, cache_refs, caches, context, definition, host, traced, travel
 from .attest import Attested
 from .cache_refs import Ref
 from .definition import LABEL
@@ -72,7 +73,7 @@ class _Stalled(Exception):
     """A layer that a cache promised does not come."""
 
 
-def bake(work: Workspace, folder: Path, screen: Screen, order: Order) -> Done:
+def bake(work: Workspace, folder: Path, screen: Screen, order: Order, spans: Spans) -> Done:
     """Carry ``order`` out in ``folder``, which keeps context, definition and log; a bad end is in what it gives.
 
     An end that may be the fault of a cache or of a scanner is none: the build is done once more without them.
@@ -87,7 +88,7 @@ def bake(work: Workspace, folder: Path, screen: Screen, order: Order) -> Done:
         for notice in (*network.notices, *chosen.notes):
             screen.say(notice)
         helped = Helped(chosen.refs, attest.wanted(work) if order.image else Attested())
-        attempt = partial(_attempt, work, folder, screen, order, dict(network.secrets))
+        attempt = partial(_attempt, work, folder, screen, order, dict(network.secrets), spans=spans)
         progress, baked = attempt(helped=helped)
         why = spoilt(progress, baked, helped)
         if baked is not None and not why:
@@ -104,7 +105,14 @@ def bake(work: Workspace, folder: Path, screen: Screen, order: Order) -> Done:
 
 
 def _attempt(
-    work: Workspace, folder: Path, screen: Screen, order: Order, secrets: Mapping[str, str], *, helped: Helped
+    work: Workspace,
+    folder: Path,
+    screen: Screen,
+    order: Order,
+    secrets: Mapping[str, str],
+    *,
+    spans: Spans,
+    helped: Helped,
 ) -> tuple[Progress, buildx.Baked | None]:
     """One run of buildx; None for its end where it was stopped because a layer of a cache did not come."""
     progress = Progress()
@@ -120,16 +128,19 @@ def _attempt(
         if helped.caches and progress.stalled > STALL:
             raise _Stalled
 
-    with suppress(_Stalled), screen.build(order.tier.name, progress) as shown, log:
-        return progress, buildx.bake(
-            folder,
-            order.tier.name,
-            builder=buildx.builder(work.settings, work.engine.at),
-            env=env | cache_refs.environment(helped.caches, work.settings),
-            on_line=on_line,
-            allow=tuple(f"fs.read={each}" for each in cache_refs.folders(helped.caches)),
-        )
-    return progress, None
+    try:
+        with suppress(_Stalled), screen.build(order.tier.name, progress) as shown, log:
+            return progress, buildx.bake(
+                folder,
+                order.tier.name,
+                builder=buildx.builder(work.settings, work.engine.at),
+                env=env | cache_refs.environment(helped.caches, work.settings),
+                on_line=on_line,
+                allow=tuple(f"fs.read={each}" for each in cache_refs.folders(helped.caches)),
+            )
+        return progress, None
+    finally:
+        traced.record(spans, progress)
 
 
 def spoilt(progress: Progress, baked: buildx.Baked | None, helped: Helped) -> str:

@@ -128,13 +128,21 @@ def _values(stack: Stack, args: Resolved) -> dict[str, str]:
     return {**pins, **{arg.name: arg.value for arg in args.values}}
 
 
-def declared(stack: Stack, tier: Tier, args: Resolved, contexts: frozenset[str]) -> frozenset[str]:
-    """The build arguments the tier's reached stages declare; an argument may choose the stage (``FROM nic-${NIC}``)."""
-    model = _parse(files.read_text(stack.recipe / tier.dockerfile), tier.dockerfile)
+def model_of(stack: Stack, tier: Tier) -> dockerfile.Dockerfile:
+    """The tier's Dockerfile."""
+    return _parse(files.read_text(stack.recipe / tier.dockerfile), tier.dockerfile)
+
+
+def reached(stack: Stack, tier: Tier, args: Resolved, contexts: frozenset[str]) -> dockerfile.Reach:
+    """What the tier is made from, whatever its parents are; an argument may choose a stage (``FROM nic-${NIC}``)."""
     pending = {argument: f"pending/{name}" for argument, name in tier.parents}
     values = {**_values(stack, args), **pending}
-    reached = dockerfile.reach(model, tier.target, values, platform=stack.platform, contexts=contexts)
-    return reached.declared
+    return dockerfile.reach(model_of(stack, tier), tier.target, values, platform=stack.platform, contexts=contexts)
+
+
+def declared(stack: Stack, tier: Tier, args: Resolved, contexts: frozenset[str]) -> frozenset[str]:
+    """The build arguments the tier's reached stages declare."""
+    return reached(stack, tier, args, contexts).declared
 
 
 @lru_cache(maxsize=8)

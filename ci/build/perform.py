@@ -15,6 +15,7 @@ from ..errors import CiError, ConfigError, ContractError, InfraError, InternalEr
 from ..names import Place, Reference, build_tag
 from ..world.ledger import Ledger
 from ..world.locks import exclusive
+from ..world.spans import Span
 from . import roots
 from .lookup import ENGINE, IDENTITY, REGISTRY, SCOPE, Absent, Answer, Found, Unclear, in_engine, in_registry
 from .plan import Plan, TierPlan
@@ -92,14 +93,17 @@ class Performance:
         """Bring every goal into being; raises at the first tier that cannot be, results kept."""
         plan = self.prepare(goals)
         for tier in plan.tiers:
-            self._settle(tier)
+            with self.ledger.spans.during("tier", tier.name) as doing:
+                self._settle(tier)
+                doing.span = doing.span._replace(cached=self.results[-1].decision != "build", why=tier.reasons)
         if any(result.decision != "reuse" for result in self.results):
             self.workspace.remember()
         return plan
 
     def prepare(self, goals: tuple[str, ...]) -> Plan:
         """The plan, with the roots here that it needs: without them it has no identities."""
-        plan = self.workspace.plan(goals)
+        with self.ledger.spans.during("plan", f"plan of {', '.join(goals)}"):
+            plan = self.workspace.plan(goals)
         refuse_lacking(plan)
         if any(tier.decision != "reuse" for tier in plan.tiers):
             from . import builder
@@ -113,7 +117,7 @@ class Performance:
 
     def _get_root(self, name: str) -> None:
         work = self.workspace
-        with exclusive(work.state, f"root-{name}", self.screen.say):
+        with self.ledger.spans.during("root", name), exclusive(work.state, f"root-{name}", self.screen.say):
             roots.ensure(
                 work.stack,
                 work.stack.roots[name],
@@ -129,7 +133,10 @@ class Performance:
             self._reuse(tier, tier.found, tier.reasons)
             return
         self._refuse_unknown(tier)
+        begun = self.ledger.spans.now()
         with exclusive(self.workspace.state, tier.identity, self.screen.say) as waited, self._alone(tier) as shared:
+            if waited or shared:
+                self.ledger.spans.record(Span("wait", "others that build it", begun, self.ledger.spans.now()))
             answer = self._look_again(tier, waited=waited or shared)
             if isinstance(answer, Found):
                 where = "" if shared and not waited else " on this host"
@@ -193,7 +200,8 @@ class Performance:
         if self.push and result.decision == "build":
             result.attested += (sign(self.workspace, result.reference),)
         folder = self.ledger.folder / result.tier
-        result.cache = keep(self.workspace, folder, self.screen, order, done, push=self.push)
+        with self.ledger.spans.during("caches", "what is kept for the next build"):
+            result.cache = keep(self.workspace, folder, self.screen, order, done, push=self.push)
 
     def build_from(self, tier: TierPlan, given: Mapping[str, str], labels: Mapping[str, str]) -> None:
         """Build a tier in which folders stand in for stages (see ``bake.Order``), as ``tier.tag`` of this engine.
@@ -201,7 +209,7 @@ class Performance:
         It is not published and not remembered as the last build: its identity says what it is made from, and
         nobody here saw that the folders are what those stages would have made.
         """
-        with self.building(tier) as result:
+        with self.ledger.spans.during("tier", tier.name), self.building(tier) as result:
             self._bake(tier, result, given, labels)
 
     @contextmanager
@@ -235,7 +243,7 @@ class Performance:
         order = Order(tier, self.pinned(tier), name, given=given, labels=labels)
         image_thing = self.ledger.will_make("image", name)
         try:
-            done = bake(work, self.ledger.folder / tier.name, self.screen, order)
+            done = bake(work, self.ledger.folder / tier.name, self.screen, order, self.ledger.spans)
             progress, baked = done.progress, done.baked
             result.stages, result.warnings = progress.stages, (*progress.warnings, *done.warnings)
             result.cache_read, result.attested = tuple(map(str, done.helped.caches)), done.helped.attested.told
@@ -244,7 +252,8 @@ class Performance:
                 work.engine.image(name)  # an engine that is gone is the reason, whatever its last words were
                 raise build_error(tier, baked.finished.code, progress.failure, baked.finished.tail())
             result.digest = self._verify(tier, name, baked.metadata)
-            gate.hold(name)
+            with self.ledger.spans.during("contract", tier.name):
+                gate.hold(name)
             work.engine.tag(name, tier.tag)
             result.reference = f"{tier.tag}@{result.digest}"
             self._measure(tier, result)
@@ -306,7 +315,8 @@ class Performance:
         thing = self.ledger.will_make("image", remote)
         try:
             work.engine.tag(tier.tag, remote)
-            pushed = work.engine.push(remote)
+            with self.ledger.spans.during("push", remote):
+                pushed = work.engine.push(remote)
             seen = registry.head(place.repository(name.path).path, name.tag)
             if not isinstance(seen, oci.Found) or pushed != result.digest:
                 message = f"{remote}: pushed {result.digest}, the registry shows {getattr(seen, 'digest', seen)}"
@@ -355,7 +365,8 @@ class Performance:
         if found.digest == result.digest:
             return
         self.screen.say(f"{tier.name}: somebody published this identity first; adopting {found.digest[:19]}")
-        self.workspace.engine.pull(found.reference, self.workspace.stack.platform)
+        with self.ledger.spans.during("pull", found.reference):
+            self.workspace.engine.pull(found.reference, self.workspace.stack.platform)
         self.workspace.engine.tag(found.reference, tier.tag)
         local = in_engine(self.workspace.engine, tier.tag, tier.identity)
         if not isinstance(local, Found) or local.digest != found.digest:

@@ -187,6 +187,16 @@ class Progress:
         return (self._now or 0.0) - self._moved if waiting else 0.0
 
     @property
+    def vertices(self) -> tuple[Vertex, ...]:
+        """Every node seen so far, as it is now."""
+        return tuple(self._vertices.values())
+
+    @property
+    def now(self) -> float:
+        """The last moment the records tell, in seconds since the epoch by the builder's clock; 0 before the first."""
+        return self._now or 0.0
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """BuildKit's lint warnings and failed cache imports, each once, in order."""
         imports = (v for v in self._vertices.values() if v.kind == "cache-import" and v.error)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..errors import Place, Problem
 from ..recipe import pins as lock
 from ..recipe.dockerfile.expand import ExpandError, expand
 from ..recipe.dockerfile.model import Arg, Instruction
 from ..recipe.dockerfile.refs import RefError, parse_remote
-from .material import Case, Recipe, find
+from .material import Case, Recipe, Step, find
 from .shell import Command
 
 _SUMS = frozenset({"b2sum", "sha256sum", "sha384sum", "sha512sum", "shasum"})
@@ -36,7 +36,12 @@ Known = Callable[[str], bool]
 
 def downloads(case: Case) -> Iterator[Problem]:
     """What curl or wget brings is compared with a pinned hash in the same step."""
-    for step in case.steps:
+    yield from unchecked(case.steps)
+
+
+def unchecked(steps: Iterable[Step]) -> Iterator[Problem]:
+    """What such steps bring and do not compare."""
+    for step in steps:
         fetched = [number for number, command in enumerate(step.commands) if _fetches(command)]
         outputs = {_output(step.commands, number) for number in fetched}
         for number in fetched:
@@ -182,8 +187,12 @@ def commits(case: Case) -> Known:
 
 def clones(case: Case) -> Iterator[Problem]:
     """What git brings in a step is a full commit in the end."""
-    known = commits(case)
-    for step in case.steps:
+    yield from moving(case.steps, commits(case))
+
+
+def moving(steps: Iterable[Step], known: Known) -> Iterator[Problem]:
+    """What git brings in such steps where nobody checks out a commit."""
+    for step in steps:
         gits = [(command, _subcommand(command)) for command in step.commands if command.program == "git"]
         for number, (command, verb) in enumerate(gits):
             if verb in {"clone", "fetch", "pull"} or (verb == "submodule" and "--remote" in command.words):
@@ -213,7 +222,7 @@ def installs(case: Case) -> Iterator[Problem]:
     """What an installer brings from an index has its hash in a lock."""
     for step in case.steps:
         for command in step.commands:
-            words = _installer(command)
+            words = installer(command)
             locked = {"--require-hashes", "--no-index", "--locked", "--frozen"} & set(words)
             by_variable = {"PIP_REQUIRE_HASHES=1", "PIP_NO_INDEX=1"} & set(command.given)
             if words and not locked and not by_variable:
@@ -224,7 +233,7 @@ def installs(case: Case) -> Iterator[Problem]:
                 yield Problem("unlocked-install", message, hint, place=step.place(command))
 
 
-def _installer(command: Command) -> tuple[str, ...]:
+def installer(command: Command) -> tuple[str, ...]:
     """``pip install ...`` however it is started; empty for other commands."""
     words = command.words
     if _PYTHON.fullmatch(command.program) and "-m" in words:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from .. import settings as settings_room
 from ..audit import contract, image_rules
@@ -15,11 +16,12 @@ from ..build.inputs import RECIPE, Parent
 from ..build.lookup import Absent
 from ..errors import ConfigError, Place, Problem
 from ..pins import kinds
+from ..pipeline import pools
 from ..publish import channel
 from ..recipe import stack as stacks
 from ..recipe.stack import Root, Stack, Tier
 from ..recipe.tree import Tree
-from ..recipe.values import Resolved, resolve_args
+from ..recipe.values import Resolved
 from ..suites import catalogue
 from ..world import git
 from ..world.process import Run, run
@@ -27,6 +29,9 @@ from .material import Case
 
 _STAND_IN = f"check.invalid/toolchain:1@sha256:{'0' * 64}"
 """An image for components to stand on; nobody asks for it."""
+
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def settings(case: Case) -> Iterator[Problem]:
@@ -55,31 +60,45 @@ def dockerfiles(case: Case) -> Iterator[Problem]:
 def channels(case: Case) -> Iterator[Problem]:
     """The channel file, where there is one, can be read."""
     if case.stack and case.stack.channels:
-        yield from _problems(case, channel.load, case.stack.channels, case.place("channels"))
+        yield from _problems(case, channel.load, case.shown(case.stack.channels), case.place("channels"))
 
 
 def suites(case: Case) -> Iterator[Problem]:
     """The test catalogue, where there is one, can be read."""
-    if case.stack and case.stack.suites:
-        yield from _problems(case, catalogue.load, case.stack.suites, case.place("suites"))
+    if case.stack and case.suite_file:
+        load = partial(catalogue.load, file=case.given.catalogue)
+        named = Place(case.suite_file) if case.given.catalogue else case.place("suites")
+        yield from _problems(case, load, case.suite_file, named)
+
+
+def lost(case: Case) -> Iterator[Problem]:
+    """A step file of another project says nothing that is lost here."""
+    for each in case.catalogue.lost if case.catalogue else ():
+        step = f"step {each.step}: " if each.step else ""
+        yield Problem("not-carried-over", f"{step}{each.what}", each.remedy, place=each.place)
+
+
+def pipelines(case: Case) -> Iterator[Problem]:
+    """The pipeline file, where there is one, can be read."""
+    if case.stack and case.stack.pipeline:
+        yield from _problems(case, pools.load, case.pipeline_file, case.place("pipeline"))
 
 
 def contracts(case: Case) -> Iterator[Problem]:
     """The contracts of the images, where there are any, can be read."""
     if case.stack and case.stack.contracts:
         load = partial(contract.of_tier, tier=next(iter(case.stack.tiers)), rules=image_rules.NAMES)
-        yield from _problems(case, load, case.stack.contracts, case.place("contracts"))
+        yield from _problems(case, load, case.shown(case.stack.contracts), case.place("contracts"))
 
 
 def upstreams(case: Case) -> Iterator[Problem]:
     """What the pins follow, where a file says so, can be read."""
     if case.stack:
-        yield from _problems(case, kinds.pins_of, kinds.FILE, Place(stacks.shown(case.recipe / kinds.FILE)))
+        yield from _problems(case, kinds.pins_of, case.shown(kinds.FILE), Place(case.shown(kinds.FILE)))
 
 
-def _problems(case: Case, load: Callable[[Stack], object], name: str, named: Place) -> Iterator[Problem]:
-    """What is wrong with the file ``name`` of the recipe, by places a person may open; ``named`` is what names it."""
-    file = stacks.shown(case.recipe / name)
+def _problems(case: Case, load: Callable[[Stack], object], file: str, named: Place) -> Iterator[Problem]:
+    """What is wrong with ``file``, by places a person may open; ``named`` is what names it."""
     try:
         if case.stack:
             load(case.stack)
@@ -93,8 +112,8 @@ def plans(case: Case) -> Iterator[Problem]:
     """Every tier and component has a plan: its stages, files and arguments are known, and nothing in it can move."""
     if case.stack is None or any(recipe.model is None for recipe in case.recipes):
         return
-    args = resolve_args(case.stack, case.settings, stacks.archs())
-    trees, goals = _trees(case.stack, case.start), tuple(case.stack.tiers)
+    args = case.args
+    trees, goals = _trees(case.stack, case.start, case.given.sources), tuple(case.stack.tiers)
     found = _try(partial(plan.check_args, case.stack, args, goals, trees))
     found += _try(partial(_tiers, case.stack, args, trees))
     for name in case.stack.components:
@@ -112,11 +131,12 @@ def examined(stack: Stack, args: Resolved, start: Run = run) -> Iterator[inputs.
     yield from (_component(stack, name, args, trees) for name in stack.components)
 
 
-def _trees(stack: Stack, start: Run) -> Mapping[str, Tree]:
-    """The recipe, and the caller's tree for each source that no stage can fetch."""
+def _trees(stack: Stack, start: Run, given: Mapping[str, str] = _NONE) -> Mapping[str, Tree]:
+    """The recipe, and for each source that no stage can fetch what is ``given``, else the caller's tree."""
     folders = {RECIPE: stack.recipe}
-    if stack.sources:
-        folders |= dict.fromkeys(stack.sources, git.toplevel(Path.cwd(), start) or Path.cwd())
+    folders |= {name: Path(given[name]).absolute() for name in stack.sources if name in given}
+    if missing := [name for name in stack.sources if name not in given]:
+        folders |= dict.fromkeys(missing, git.toplevel(Path.cwd(), start) or Path.cwd())
     return {name: Tree(name, root, {}, partial(git.tracked, start=start)) for name, root in folders.items()}
 
 

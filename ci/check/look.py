@@ -8,17 +8,18 @@ from ..answer import Answer
 from ..errors import ConfigError
 from ..report import checks
 from ..settings import Settings
-from . import material, overlay
+from ..world.process import Run, run
+from . import material, overlay, tree
 from .rules import RULES, Finding, apply
 
 
-def answer(settings: Settings, laid_over: str) -> Answer:
+def answer(settings: Settings, laid_over: str, given: material.Given, start: Run = run) -> Answer:
     """Everything that is wrong; ``laid_over`` is the overlay's path or pinned URL, empty for none.
 
     Raises ``ConfigError`` where there is no stack at all, and what ``overlay.fetched`` raises.
     """
     found = overlay.fetched(laid_over) if laid_over else None
-    case = material.read(settings)
+    case = material.read(settings, start, given)
     findings = list(apply(case))
     names = [rule.name for rule in RULES]
     if found is not None:
@@ -26,7 +27,16 @@ def answer(settings: Settings, laid_over: str) -> Answer:
         findings += _overlaid(case, found)
     rows = [checks.Row(each.rule, each.level, each.problem) for each in findings]
     looked = [recipe.file.name for recipe in case.recipes] + [script.name for script in case.scripts]
-    return checks.answer(case.name, names, looked, rows)
+    looked += list(filter(None, (case.suite_file, case.pipeline_file)))
+    return checks.answer(case.name, names, looked, rows, _unapplied(case))
+
+
+def _unapplied(case: material.Case) -> checks.Unapplied | None:
+    """The rules that could not look at all they are about."""
+    if case.stack is None or case.source or not (case.suite_file or case.pipeline_file):
+        return None
+    why = "no source: nobody looked for the paths and globs of the tree under test"
+    return checks.Unapplied(tuple(rule.name for rule in RULES if rule.of_source), why, tree.wanted(case.stack))
 
 
 def _overlaid(case: material.Case, found: overlay.Overlay) -> list[Finding]:

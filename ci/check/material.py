@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from .. import documents
 from ..errors import ConfigError, Place, Problem
+from ..pipeline import pools, triggers
+from ..pipeline.patterns import Paths
+from ..pipeline.pools import Pools
 from ..recipe import dockerfile
 from ..recipe import pins as lock
 from ..recipe import stack as stacks
 from ..recipe.dockerfile.model import Instruction
 from ..recipe.dockerfile.mounts import parse_mount
 from ..recipe.stack import Stack
+from ..recipe.values import Resolved, resolve_args
 from ..settings import Settings
+from ..suites import catalogue
+from ..suites.catalogue import Catalogue
+from ..suites.runtime import SUITE
 from ..world import files
+from ..world.clock import SystemClock
 from ..world.process import Run, run
-from . import shell
+from . import listed, shell, tree
+from .tree import Tree
 
 _SHEBANGS = ("#!/bin/sh", "#!/bin/bash", "#!/usr/bin/env bash", "#!/usr/bin/env sh", "#!/bin/dash")
 
@@ -51,9 +62,19 @@ class Step(NamedTuple):
         return Place(self.file, command.line, command.column)
 
 
+class Given(NamedTuple):
+    """What the caller said: folders of sources by name, and a suite file to use instead of the stack's."""
+
+    sources: Mapping[str, str] = MappingProxyType({})
+    catalogue: str = ""
+
+
 @dataclass(frozen=True)
 class Case:
-    """One stack and its files; ``stack`` is None where it cannot be read, for which there are ``problems``."""
+    """One stack and its files; ``stack`` is None where it cannot be read, for which there are ``problems``.
+
+    ``source`` are the files of the tree under test; None where that is not here.
+    """
 
     settings: Settings
     name: str
@@ -65,6 +86,9 @@ class Case:
     pins: documents.Document = field(default_factory=lambda: documents.Document("", {}, {}))
     document: documents.Document = field(default_factory=lambda: documents.Document("", {}, {}))
     start: Run = run
+    source: Tree | None = None
+    given: Given = field(default_factory=Given)
+    today: date = date.min
 
     def place(self, *path: str | int) -> Place:
         """Where a value of the stack file stands."""
@@ -74,6 +98,72 @@ class Case:
     def recipe(self) -> Path:
         """The folder that all paths of the stack are relative to."""
         return stacks.recipe_of(self.path)
+
+    @cached_property
+    def suite_file(self) -> str:
+        """The suite file, as a person in this folder may open it; empty where there is none."""
+        named = self.stack.suites if self.stack else ""
+        return self.given.catalogue or (self.shown(named) if named else "")
+
+    @cached_property
+    def calls(self) -> tuple[listed.Call, ...]:
+        """Every program that a step of the suite file starts."""
+        return tuple(listed.calls(self.catalogue)) if self.catalogue else ()
+
+    @cached_property
+    def pipeline_file(self) -> str:
+        """The pipeline file, as a person in this folder may open it; empty where there is none."""
+        named = self.stack.pipeline if self.stack else ""
+        return self.shown(named) if named else ""
+
+    def shown(self, name: str) -> str:
+        """A file of the recipe, as a person in this folder may open it."""
+        return stacks.shown(self.recipe / name)
+
+    @cached_property
+    def catalogue(self) -> Catalogue | None:
+        """The suite file; None where there is none, or it cannot be read."""
+        try:
+            return catalogue.load(self.stack, self.given.catalogue) if self.stack and self.suite_file else None
+        except ConfigError:
+            return None
+
+    @cached_property
+    def pools(self) -> Pools | None:
+        """The pipeline file; None where there is none, or it cannot be read."""
+        try:
+            return pools.load(self.stack) if self.stack and self.pipeline_file else None
+        except ConfigError:
+            return None
+
+    @cached_property
+    def paths(self) -> Paths:
+        """The files of the tree under test, for patterns."""
+        return Paths(self.source.files if self.source else ())
+
+    @cached_property
+    def args(self) -> Resolved:
+        """The arguments of the stack, which can be read."""
+        assert self.stack is not None  # noqa: S101 - whoever asks has one
+        return resolve_args(self.stack, self.settings, stacks.archs())
+
+    @cached_property
+    def triggers(self) -> Mapping[str, str]:
+        """The files of the tree under test whose change runs every step, each with why; without ``run_all``."""
+        if not (self.source and self.stack and self.catalogue and self.pools):
+            return {}
+        bare = replace(self.pools, run_all=())
+        try:
+            return triggers.run_all(
+                self.stack, self.args, self.catalogue, bare, top=self.source.root, changed=self.source.files
+            )
+        except ConfigError:  # a Dockerfile that cannot be meant is a finding of other rules
+            return {}
+
+    @cached_property
+    def shipped(self) -> Tree:
+        """The test files that ship with the tool."""
+        return Tree(SUITE, frozenset(files.walk(SUITE)))
 
     @cached_property
     def lock(self) -> Mapping[str, str]:
@@ -99,8 +189,8 @@ class Case:
         return frozenset(outer | inner)
 
 
-def read(settings: Settings, start: Run = run) -> Case:
-    """The stack of the settings with its files; raises ``ConfigError`` only where there is no stack file."""
+def read(settings: Settings, start: Run = run, given: Given = Given(), today: date | None = None) -> Case:  # noqa: B008 - frozen
+    """The stack of the settings with its files; raises ``ConfigError`` only where there is no stack file or source."""
     name = settings.get("ROCM_CI_STACK").value
     path = stacks.locate(name)
     stack, problems = None, tuple[Problem, ...]()
@@ -114,8 +204,22 @@ def read(settings: Settings, start: Run = run) -> Case:
     scripts = tuple(_scripts(folder, recipes, odd))
     pins = _document(folder / lock.FILE, odd)
     placed = {each.message for each in odd}
+    root = tree.under_test(stack, given.sources, start) if stack else None
+    source = _source(root, start, odd) if root else None
     problems = (*(each for each in problems if each.message not in placed), *odd)
-    return Case(settings, stack.name if stack else name, path, stack, problems, recipes, scripts, pins, document, start)
+    return Case(
+        settings, stack.name if stack else name, path, stack, problems, recipes, scripts, pins, document, start,
+        source, given, today or SystemClock().now().date(),
+    )  # fmt: skip
+
+
+def _source(root: Path, start: Run, problems: list[Problem]) -> Tree | None:
+    """The tree under test; of one that cannot be listed, as in the middle of a merge, the problems."""
+    try:
+        return tree.read(root, start)
+    except ConfigError as error:
+        problems += error.problems
+        return None
 
 
 def instructions(model: dockerfile.Dockerfile) -> Iterator[Instruction]:

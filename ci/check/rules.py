@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 from ..errors import Problem
-from . import fetching, loading, locks, renamed
+from . import drift, fetching, loading, locks, paths, pools, renamed, sources, step_fetching, steps
 from .material import Case
 
 Level = Literal["error", "warning"]
@@ -21,6 +21,8 @@ class Rule(NamedTuple):
     name: str
     level: Level
     look: Callable[[Case], Iterable[Problem]]
+    of_source: bool = False
+    """Whether it looks, among others, at files of the tree under test: where that is not here, those are left out."""
 
 
 RULES: tuple[Rule, ...] = (
@@ -29,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     Rule("dockerfiles", "error", loading.dockerfiles),
     Rule("channels", "error", loading.channels),
     Rule("suites", "error", loading.suites),
+    Rule("pipelines", "error", loading.pipelines),
     Rule("contracts", "error", loading.contracts),
     Rule("upstreams", "error", loading.upstreams),
     Rule("renamed", "error", renamed.table),
@@ -39,9 +42,25 @@ RULES: tuple[Rule, ...] = (
     Rule("installs", "error", fetching.installs),
     Rule("apt-keys", "error", fetching.apt_keys),
     Rule("syntax", "error", fetching.syntax),
+    Rule("summaries", "error", steps.summaries),
+    Rule("limits", "error", steps.limits),
+    Rule("profiles", "error", steps.profiles),
+    Rule("unplaced", "error", pools.unplaced),
+    Rule("secrets", "error", steps.keys),
+    Rule("step-downloads", "error", step_fetching.step_downloads),
+    Rule("listed-paths", "error", paths.listed_paths, of_source=True),
+    Rule("elsewhere", "error", paths.elsewhere, of_source=True),
+    Rule("nothing-collected", "error", paths.nothing_collected, of_source=True),
+    Rule("uncovered", "error", sources.uncovered, of_source=True),
+    Rule("patterns", "error", sources.patterns, of_source=True),
     Rule("unresolved", "warning", locks.unresolved),
     Rule("unused-pins", "warning", locks.unused),
     Rule("old-names", "warning", renamed.old_names),
+    Rule("lost", "warning", loading.lost),
+    Rule("drift", "warning", drift.drift, of_source=True),
+    Rule("expired", "warning", steps.expired),
+    Rule("away", "warning", pools.away),
+    Rule("never-run", "warning", pools.never_run),
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -59,10 +59,12 @@ def instruction(text: str, line: int) -> tuple[Command, ...]:
         words = json.loads(rest) if rest.startswith("[") else None
     except ValueError:
         words = None
-    if words is None:
-        return commands(body, line)
-    opened = _Open(0, 0, [(0, str(word)) for word in words])
-    return tuple(opened.command(line, 1))
+    return commands(body, line) if words is None else arguments([str(word) for word in words], line)
+
+
+def arguments(words: Sequence[str], line: int = 1) -> tuple[Command, ...]:
+    """The command that an argument list is, and those of a script it gives to a shell by -c."""
+    return tuple(_Open(0, 0, [(0, word) for word in words]).command(line, 1))
 
 
 @dataclass

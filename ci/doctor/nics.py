@@ -10,25 +10,23 @@ from ..errors import InfraError
 from ..recipe import stack as stacks
 from ..recipe.values import Resolved, resolve_args
 from ..report.units import counted
-from ..world.nics import Card, Nics
+from ..world.nics import Card, Nics, cards_for
 from ..world.process import Command, Run
 from .findings import Case, Finding
 
 
 @dataclass(frozen=True)
 class Maker:
-    """One NIC backend: how its cards are told, what drives them, and what an image installs for them.
+    """One NIC backend: what drives its cards, and what an image installs for them.
 
-    ``stem`` is the beginning of its pins (``AINIC_VERSION``).  ``models`` None is every network card of the maker.
-    ``image`` are the packages an image gets; with ``exact`` they have the pinned version, else that is the name of
-    a release folder.  ``host`` are the names the same userspace has on a node.
+    ``stem`` is the beginning of its pins (``AINIC_VERSION``).  ``image`` are the packages an image gets; with
+    ``exact`` they have the pinned version, else that is the name of a release folder.  ``host`` are the names the
+    same userspace has on a node.
     """
 
     backend: str
     label: str
     stem: str
-    maker: str
-    models: frozenset[str] | None
     modules: tuple[str, str]
     image: tuple[str, ...]
     exact: bool
@@ -37,15 +35,14 @@ class Maker:
 
 MAKERS = (
     Maker(
-        "ainic", "AMD AI NIC", "AINIC", "0x1dd8", None, ("ionic", "ionic_rdma"),
+        "ainic", "AMD AI NIC", "AINIC", ("ionic", "ionic_rdma"),
         ("libionic-dev", "ionic-common"), exact=False, host=("libionic1", "libionic-dev", "ionic-common"),
     ),
     Maker(
-        "bnxt", "Broadcom NIC", "BNXT", "0x14e4", frozenset({"0x1750", "0x1751", "0x1752", "0x1760"}),
-        ("bnxt_en", "bnxt_re"), ("bnxt-rocelib",), exact=True, host=("bnxt-rocelib",),
+        "bnxt", "Broadcom NIC", "BNXT", ("bnxt_en", "bnxt_re"), ("bnxt-rocelib",), exact=True, host=("bnxt-rocelib",),
     ),
 )  # fmt: skip
-"""The cards of the NIC backends; of Broadcom's many, those made for RDMA between GPUs (BCM575xx, BCM576xx)."""
+"""The NIC backends, as a node and an image have them."""
 
 MODULES = tuple(module for maker in MAKERS for module in maker.modules)
 _RELEASE = re.compile(r"\d+(\.\d+){2,}(-a-\d+)?")
@@ -55,16 +52,11 @@ def look_at_nics(case: Case) -> Iterator[Finding]:
     """Compare hardware, kernel driver, firmware, userspace and what the stack's images carry, per maker."""
     seen = case.nics()
     args = resolve_args(case.stack, case.settings, stacks.archs()) if case.stack else Resolved((), (), ())
-    here = {maker: cards for maker in MAKERS if (cards := _cards(maker, seen))}
+    here = {maker: cards for maker in MAKERS if (cards := cards_for(maker.backend, seen.cards))}
     if not here:
         yield Finding("nics", "ok", "no RDMA network card that an image needs userspace for")
     for maker, cards in here.items():
         yield from _maker(case, maker, cards, seen, args)
-
-
-def _cards(maker: Maker, seen: Nics) -> tuple[Card, ...]:
-    mine = (card for card in seen.cards if card.maker == maker.maker)
-    return tuple(card for card in mine if maker.models is None or card.model in maker.models)
 
 
 def _maker(case: Case, maker: Maker, cards: tuple[Card, ...], seen: Nics, args: Resolved) -> Iterator[Finding]:

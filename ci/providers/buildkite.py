@@ -34,6 +34,8 @@ def facts(environ: Mapping[str, str]) -> Facts:
         build=given["BUILD_ID"],
         url=f"{given['BUILD_URL']}#{given['JOB_ID']}" if given["BUILD_URL"] and given["JOB_ID"] else given["BUILD_URL"],
         unclear=_unclear(own, asked),
+        base=given["PULL_REQUEST_BASE_BRANCH"] if number else "",
+        labels=tuple(filter(None, map(str.strip, given["PULL_REQUEST_LABELS"].split(",")))) if number else (),
     )
 
 
@@ -44,5 +46,6 @@ def _unclear(own: str, asked: str) -> str:
 
 
 _NAMES = (
-    "REPO", "BRANCH", "TAG", "COMMIT", "PULL_REQUEST", "PULL_REQUEST_REPO", "BUILD_ID", "BUILD_URL", "JOB_ID",
+    "REPO", "BRANCH", "TAG", "COMMIT", "PULL_REQUEST", "PULL_REQUEST_REPO", "PULL_REQUEST_BASE_BRANCH",
+    "PULL_REQUEST_LABELS", "BUILD_ID", "BUILD_URL", "JOB_ID",
 )  # fmt: skip

@@ -24,7 +24,8 @@ class Facts:
     ``repository`` is the one it is run for, ``source`` the one its code is from, both as ``host/owner/name`` and
     empty where that was not told.  At most one of ``branch`` and ``tag`` is there; of a pull request the branch is
     the one it comes from, and proves nothing.  ``url`` leads to the job.  ``unclear`` says why this cannot be
-    known to be the repository's own code.
+    known to be the repository's own code.  ``base`` is the branch a pull request asks to be merged into, ``labels`` are
+    those it has.  ``before`` is the commit a branch was at before the push, where that was told.
     """
 
     provider: str
@@ -37,6 +38,9 @@ class Facts:
     build: str = ""
     url: str = ""
     unclear: str = ""
+    base: str = ""
+    labels: tuple[str, ...] = ()
+    before: str = ""
 
     @property
     def fork(self) -> bool:

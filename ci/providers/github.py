@@ -8,7 +8,7 @@ branch's or a tag's own are taken by their name; every other one is unclear.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .facts import Facts, repository
@@ -17,6 +17,7 @@ NAME = "github"
 OWN = ("push", "schedule", "workflow_dispatch", "release")
 """Events whose code is that of the branch or tag they name."""
 
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PULL = re.compile(r"refs/pull/([1-9][0-9]*)/.+", re.DOTALL)
 
 
@@ -41,6 +42,9 @@ def facts(environ: Mapping[str, str], event: Mapping[str, Any]) -> Facts:
         build=run,
         url=f"{server}/{slug}/actions/runs/{run}" if server and slug and run else "",
         unclear=_unclear(own, kind, number),
+        base=environ.get("GITHUB_BASE_REF", "") if number else "",
+        labels=tuple(_labels(event)) if number else (),
+        before=_before(event) if kind == "push" else "",
     )
 
 
@@ -59,6 +63,22 @@ def _head(server: str, event: Mapping[str, Any]) -> str:
     for key in ("pull_request", "head", "repo", "full_name"):
         value = value.get(key) if isinstance(value, dict) else None
     return repository(f"{server}/{value}") if isinstance(value, str) else ""
+
+
+def _labels(event: Mapping[str, Any]) -> Iterator[str]:
+    """The labels the pull request had when the event happened."""
+    pull = event.get("pull_request")
+    found = pull.get("labels") if isinstance(pull, dict) else None
+    for label in found if isinstance(found, list) else ():
+        name = label.get("name") if isinstance(label, dict) else None
+        if isinstance(name, str) and name:
+            yield name
+
+
+def _before(event: Mapping[str, Any]) -> str:
+    """The commit a branch was at before the push; empty for a branch that is new."""
+    found = event.get("before")
+    return found if isinstance(found, str) and _COMMIT.fullmatch(found) and found.strip("0") else ""
 
 
 def _named(reference: str, head: str, *, pull_request: bool) -> tuple[str, str]:

@@ -98,23 +98,29 @@ def perform(ground: Ground, performance: Performance, start: Run = run) -> Resul
     """Release the commit of the tree, or find that the channel stands there already."""
     work, places, compare = ground.work, ground.places, ancestry(ground.folder)
     date = f"{places.clock.now():%Y-%m-%d}"
-    ready = preflight.check(work, places, ground.channels)
-    old = aged(ground)
+    during = performance.ledger.spans.during
+    with during("phase", "preflight"):
+        ready = preflight.check(work, places, ground.channels)
+        old = aged(ground)
     for each in old:
         performance.screen.warn(each)
     with told(places, ready.commit):
         release = places.release(ready.commit)
         if release is None:
-            release = stage(places, make(performance, places, ground.channels, date, ready))
+            with during("phase", "make"):
+                made = make(performance, places, ground.channels, date, ready)
+            with during("phase", "stage"):
+                release = stage(places, made)
         else:
             same_inputs(release, work)
         current = places.standing()
         if current and current[0].commit == release.commit:
             read_back(places, release)  # it was installed before it came to stand there
         else:
-            with scratch(performance) as folder:
+            with during("phase", "prove"), scratch(performance) as folder:
                 prove(places, release, folder, start, work.settings)
-        done = switch(places, release, performance.ledger.folder.name, journal.RELEASE, compare)
+        with during("phase", "switch"):
+            done = switch(places, release, performance.ledger.folder.name, journal.RELEASE, compare)
     return replace(result(places, release, done, partial(commits_between, ground.folder)), aged=old)
 
 

@@ -49,7 +49,7 @@ class Proof:
                 self.places.say(f"suite {suite} ran on these images before: {known.run} tests, {known.outcome}")
                 rows.append(known)
                 continue
-            result = self._run(job)
+            result = self._traced(job)
             error = judged(result, least)
             if error:
                 errors.append(error)
@@ -81,8 +81,14 @@ class Proof:
             self.places.store.write(path, data)
         return known or row
 
-    def _run(self, job: Job) -> RunResult:
-        """The suite as a run of its own: two suites may have a step of the same name."""
+    def _traced(self, job: Job) -> RunResult:
+        with self.performance.ledger.spans.during("suite", job.request.suite) as doing:
+            result = self._run(job, doing.span.number)
+            doing.span = doing.span._replace(outcome=result.outcome, why=result.reasons)
+            return result
+
+    def _run(self, job: Job, span: int) -> RunResult:
+        """The suite as a run of its own, two suites may have a step of one name; what it did goes to ``span``."""
         outer, clock = self.performance, self.places.clock
         run = run_id(clock.now(), os.urandom(4).hex())
         verb = f"test {job.request.suite}"
@@ -102,6 +108,7 @@ class Proof:
             document = {"schema": 1, "verb": verb, "outcome": outcome, "exit_code": outcome.exit_code}
             files.write_json(ledger.folder / "result.json", document)
             ledger.end()
+            outer.ledger.spans.adopt(ledger.folder, span)
 
 
 def judged(result: RunResult, least: int) -> CiError | None:

@@ -13,6 +13,7 @@ from ..build.plan import Plan
 from ..errors import Outcome
 from ..wheels.bundle import Manifest
 from . import plans, runs
+from .markdown import fenced, plain
 from .units import size
 
 
@@ -26,7 +27,8 @@ def shipped(verb: str, performance: Performance, made: Shipped) -> Answer:
         f"next: inv {verb} --artifact {made.where}",
     ]
     bundle = {"place": made.where, "sha256": made.sha256, "size": made.size, **_facts(made.manifest)}
-    return Answer(Outcome.OK, f"{answer.text}\n" + "\n".join(lines), {**answer.document, "bundle": bundle})
+    page = f"{answer.page}\n{fenced(lines)}\n"
+    return Answer(Outcome.OK, f"{answer.text}\n" + "\n".join(lines), {**answer.document, "bundle": bundle}, page)
 
 
 def made(verb: str, performance: Performance, image: Image) -> Answer:
@@ -36,7 +38,8 @@ def made(verb: str, performance: Performance, image: Image) -> Answer:
     bundle = _facts(image.manifest) if image.manifest else None
     last = f"warning: this image does not come from the bundle: {image.why}" if image.why else ""
     text = f"{answer.text}\n{last}" if last else answer.text
-    return Answer(Outcome.OK, text, {**answer.document, "bundle": bundle, "fallback": fallback})
+    page = f"{answer.page}\n{plain(last)}\n" if last else answer.page
+    return Answer(Outcome.OK, text, {**answer.document, "bundle": bundle, "fallback": fallback}, page)
 
 
 def planned(ground: Ground | Plan, *, out: str, place: str) -> Answer:

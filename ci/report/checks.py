@@ -19,11 +19,29 @@ class Row(NamedTuple):
     problem: Problem
 
 
-def answer(stack: str, rules: Sequence[str], files: Sequence[str], rows: Sequence[Row]) -> Answer:
+class Unapplied(NamedTuple):
+    """Rules that could not look at all they are about, why, and what to give them."""
+
+    rules: tuple[str, ...]
+    why: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"not applied: {', '.join(self.rules)}: {self.why} ({self.hint})"
+
+
+def answer(
+    stack: str,
+    rules: Sequence[str],
+    files: Sequence[str],
+    rows: Sequence[Row],
+    unapplied: Unapplied | None = None,
+) -> Answer:
     """All findings in the order given; one error makes the outcome ``config``, warnings change nothing."""
     errors = sum(row.level == "error" for row in rows)
     outcome = Outcome.CONFIG if errors else Outcome.OK
     lines = [line for row in rows for line in _lines(row)]
+    lines += [str(unapplied)] if unapplied else []
     lines.append(_sum(stack, len(rules), len(files), errors, len(rows) - errors))
     document = {
         "schema": 1,
@@ -32,6 +50,7 @@ def answer(stack: str, rules: Sequence[str], files: Sequence[str], rows: Sequenc
         "rules": list(rules),
         "files": list(files),
         "findings": [_document(row) for row in rows],
+        "not_applied": unapplied._asdict() if unapplied else None,
     }
     return Answer(outcome, "\n".join(lines), document)
 
@@ -46,7 +65,7 @@ def _lines(row: Row) -> Iterator[str]:
 
 
 def _sum(stack: str, rules: int, files: int, errors: int, warnings: int) -> str:
-    what = f"stack {stack}, {counted(rules, 'rule')}, {counted(files, 'file')} of Dockerfiles and scripts"
+    what = f"stack {stack}, {counted(rules, 'rule')}, {counted(files, 'file')}"
     notes = f", {counted(warnings, 'warning')}" if warnings else ""
     return f"{counted(errors, 'error') if errors else 'ok'}{notes}: {what}"
 

@@ -32,7 +32,9 @@ _MEANING = {
 
 _SOURCES = """\
 One precedence: flag > environment > stack > default. `inv config` prints each value with its source, secrets masked.
-An unknown `ROCM_CI_` variable, an empty value and a line break in a value are errors."""
+An unknown `ROCM_CI_` variable, an empty value and a line break in a value are errors. `ROCM_CI_HANDOFF_CI_BASE`
+and its like, one for each tier, have the images a job of GitHub Actions takes (`--handoff github`); a pipeline fills
+them."""
 
 _DOORS = """\
 ## The doors

@@ -21,12 +21,18 @@ _NEXT = {"base": "inv build-ci-base", "ci-base": "inv build-test"}
 def answer(verb: str, performance: Performance) -> Answer:
     """A run in which every tier ended well."""
     report = _report(verb, performance, None)
-    return Answer(Outcome.OK, summary.text(report, width=_width()), _document(verb, performance, Outcome.OK))
+    text, page = summary.text(report, width=_width()), summary.markdown(report)
+    return Answer(Outcome.OK, text, _document(verb, performance, Outcome.OK), page)
 
 
 def failure(verb: str, performance: Performance, error: CiError) -> str:
     """How a failed run ended: the failing stage first, then what was finished before it."""
     return summary.text(_report(verb, performance, error), width=_width())
+
+
+def page(verb: str, performance: Performance, error: CiError) -> str:
+    """The same as Markdown."""
+    return summary.markdown(_report(verb, performance, error))
 
 
 def _width() -> int:

@@ -11,6 +11,7 @@ from ..build.vertex import printable
 from ..errors import Outcome
 from ..suites.plan import Planned, SuitePlan
 from ..suites.results import RunResult, StepResult
+from . import suite_page
 from .units import clip, counted, seconds
 
 _HEADS = ("step", "shard", "outcome", "time", "run", "failed", "skipped", "on")
@@ -23,7 +24,7 @@ _NOTE = re.compile(r"\d+ skipped: |flaky: |quarantined: |left out( in vain)?: ")
 
 def answer(result: RunResult) -> Answer:
     """The run in full: a table of steps, why each ended as it did, what was measured, and on which image."""
-    return Answer(result.outcome, "\n".join(_lines(result)), document(result))
+    return Answer(result.outcome, "\n".join(_lines(result)), document(result), suite_page.markdown(result))
 
 
 def _lines(result: RunResult) -> Iterator[str]:
@@ -52,11 +53,12 @@ def _row(step: StepResult) -> tuple[str, ...]:
     name = f"{step.name}{f' (try {len(step.tries) + 1})' if step.tries else ''}"
     if step.outcome is Outcome.SKIPPED and not step.commands:
         return (name, step.shard, step.outcome, "", "", "", "", "")
+    outcome = f"{step.outcome} (soft)" if step.soft and step.outcome is Outcome.FAILED else step.outcome
     numbers = (step.counts.run, step.counts.failed, step.counts.skipped)
     return (
         name,
         step.shard,
-        step.outcome,
+        outcome,
         seconds(step.seconds),
         *map(str, numbers),
         ", ".join(step.gpus) or step.where,
@@ -73,6 +75,8 @@ def _why(step: StepResult) -> Iterator[str]:
     if step.commands and step.outcome not in {Outcome.OK, Outcome.SKIPPED}:
         bad = next((each for each in step.commands if each.verdict.outcome is step.outcome), step.commands[-1])
         yield f"  {step.label}: see {bad.folder}/log.txt"
+    if step.replay:
+        yield f"  {step.label}: again: {step.replay}"
 
 
 def _measured(step: StepResult) -> Iterator[str]:

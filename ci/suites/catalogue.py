@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -14,6 +14,7 @@ from ..errors import ConfigError, Place, Problem
 from ..recipe.stack import HOME, Stack
 from ..recipe.stack import archs as arch_table
 from ..world import files
+from .dialects.lost import Converted, Lost, is_foreign
 from .nodes import Ready
 
 
@@ -21,13 +22,14 @@ class Command(NamedTuple):
     """One command of a step.
 
     ``kind`` is ``pytest`` (arguments of it), ``run`` (a program and its arguments; a ``shell`` line is bash's) or
-    ``ranks``: a program and its arguments for each node of a step on several.
+    ``ranks``: a program and its arguments for each node of a step on several.  ``env`` is its own, beside the step's.
     """
 
     kind: str
     words: tuple[str, ...]
     allow_empty: bool = False
     ranks: tuple[tuple[str, ...], ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
 
 
 class Needs(NamedTuple):
@@ -140,6 +142,7 @@ class Catalogue:
     """A whole suite file; ``data`` are the steps as written, resolved for a kind of node by ``step``.
 
     ``workspace`` is the image's folder that the source tree lies in; ``document`` knows where everything stands.
+    ``lost`` is what a step file of another project says and this form cannot, ``notices`` what was made of such a file.
     """
 
     file: str
@@ -153,6 +156,8 @@ class Catalogue:
     workspace: str
     elsewhere: tuple[Elsewhere, ...]
     document: documents.Document
+    lost: tuple[Lost, ...] = ()
+    notices: tuple[str, ...] = ()
 
     def suite(self, name: str) -> Suite:
         """The suite called ``name``; raises ``ConfigError`` with a suggestion."""
@@ -177,28 +182,39 @@ class Catalogue:
         return _step(name, data, self.bounds)
 
 
-def load(stack: Stack) -> Catalogue:
-    """The catalogue of ``stack``; raises ``ConfigError`` with all problems, each with its line."""
-    if not stack.suites:
+def load(stack: Stack, file: str = "") -> Catalogue:
+    """The catalogue of ``stack``; raises ``ConfigError`` with all problems, each with its line.
+
+    ``file`` is used instead of the stack's own: a suite file, or a step file of another project, which takes from the
+    stack's own what it cannot say (``dialects.home``).
+    """
+    if not (file or stack.suites):
         hint = "name its suite file: `suites: suites/NAME.yaml`"
         raise ConfigError("no-suites", f"stack {stack.name} has no suites", hint=hint, place=Place(stack.file))
     components = tuple(spec.feature for spec in stack.args if spec.within)
-    return read(stack.recipe / stack.suites, tuple(stack.tiers), components)
+    own = stack.recipe / stack.suites
+    if not file:
+        return read(own, tuple(stack.tiers), components)
+    return read(Path(file), tuple(stack.tiers), components, own if stack.suites else None, shown=file)
 
 
-def read(path: Path, tiers: tuple[str, ...], components: tuple[str, ...] = ()) -> Catalogue:
+def read(
+    path: Path, tiers: tuple[str, ...], components: tuple[str, ...] = (), own: Path | None = None, *, shown: str = ""
+) -> Catalogue:
     """The catalogue in the file ``path``, whose steps run in the images of ``tiers``.
 
-    ``components`` are those that a build may leave out, by the names that steps need them under.
+    ``components`` are those that a build may leave out, by the names that steps need them under; ``own`` is the suite
+    file of the stack where ``path`` is another, and ``shown`` how problems name ``path``.
     """
-    document = documents.read(files.read_text(path), path.name)
+    document = documents.read(files.read_text(path), shown or path.name)
+    document, lost, notices = _ours(document, own) if is_foreign(document) else (document, (), ())
     schema = json.loads(files.read_text(HOME / "suites" / "suite.schema.json"))
     documents.refuse((*document.problems, *documents.check(document, schema)))
     documents.refuse(tuple(_problems(document, tiers, components)))
     data = document.value
     health = data.get("health")
     return Catalogue(
-        file=path.name,
+        file=document.file,
         runtime=data["runtime"],
         suites={name: Suite(name, each["summary"], tuple(each["steps"])) for name, each in data["suites"].items()},
         bounds={name: Bounds(**each) for name, each in data.get("bounds", {}).items()},
@@ -209,6 +225,17 @@ def read(path: Path, tiers: tuple[str, ...], components: tuple[str, ...] = ()) -
         workspace=data.get("workspace", ""),
         elsewhere=tuple(Elsewhere(**each) for each in data.get("elsewhere", ())),
         document=document,
+        lost=lost,
+        notices=notices,
+    )
+
+
+def _ours(document: documents.Document, own: Path | None) -> Converted:
+    from .dialects import reading
+    from .dialects.home import home
+
+    return reading.convert(
+        document, home(documents.read(files.read_text(own), own.name) if own else None, arch_table())
     )
 
 
@@ -240,10 +267,9 @@ def _step(name: str, data: Mapping[str, Any], bounds: Mapping[str, Bounds]) -> S
 def _command(data: Mapping[str, Any]) -> Command:
     if "ranks" in data:
         return Command("ranks", (), ranks=tuple(map(tuple, data["ranks"])))
-    if "shell" in data:
-        return Command("run", (*_SHELL, data["shell"]), data.get("allow_empty", False))
     kind = "pytest" if "pytest" in data else "run"
-    return Command(kind, tuple(data[kind]), data.get("allow_empty", False))
+    words = (*_SHELL, data["shell"]) if "shell" in data else tuple(data[kind])
+    return Command(kind, words, data.get("allow_empty", False), env=tuple(data.get("env", {}).items()))
 
 
 def _limits(data: Mapping[str, float]) -> Limits:
@@ -260,8 +286,9 @@ def _exemption(data: Mapping[str, str]) -> Exemption:
 
 def _problems(document: documents.Document, tiers: tuple[str, ...], components: tuple[str, ...]) -> Iterator[Problem]:
     data = document.value
+    archs = [arch.name for arch in arch_table()]
     for name, step in data["steps"].items():
-        yield from _step_problems(document, ("steps", name), step, tiers, components)
+        yield from _step_problems(document, ("steps", name), step, (tiers, components, archs))
     used = set()
     for name, suite in data["suites"].items():
         for index, step in enumerate(suite["steps"]):
@@ -284,19 +311,19 @@ def _step_problems(
     document: documents.Document,
     path: tuple[str, ...],
     step: Mapping[str, Any],
-    tiers: tuple[str, ...],
-    components: tuple[str, ...],
+    known: tuple[Sequence[str], Sequence[str], Sequence[str]],
 ) -> Iterator[Problem]:
+    """What is wrong with one step; ``known`` are the tiers, the components and the archs there are."""
+    tiers, components, archs = known
     if step.get("tier", "test") not in tiers:
-        known = documents.suggest(step.get("tier", "test"), tiers)
+        hint = documents.suggest(step.get("tier", "test"), tiers)
         yield Problem(
-            "unknown-tier", f"no tier {step.get('tier', 'test')!r}", known, place=document.place(*path, "tier")
+            "unknown-tier", f"no tier {step.get('tier', 'test')!r}", hint, place=document.place(*path, "tier")
         )
     for index, each in enumerate(step.get("skips", ())):
         yield from _date_problem(each, document.place(*path, "skips", index, "until"))
     if "soft" in step:
         yield from _date_problem(step["soft"], document.place(*path, "soft", "until"))
-    archs = [arch.name for arch in arch_table()]
     for index, arch in enumerate(step.get("matrix", ())):
         if arch not in archs:
             hint = documents.suggest(arch, archs)
@@ -317,7 +344,7 @@ def _step_problems(
 
 
 def _variant_problems(
-    document: documents.Document, path: tuple[str, ...], variant: Mapping[str, Any], archs: list[str]
+    document: documents.Document, path: tuple[str, ...], variant: Mapping[str, Any], archs: Sequence[str]
 ) -> Iterator[Problem]:
     bounds = list(document.value.get("bounds", {}))
     if "bounds" in variant and variant["bounds"] not in bounds:
@@ -349,6 +376,9 @@ def _command_problems(command: Mapping[str, Any], nodes: int, place: Place) -> I
     elif nodes > 1 and "pytest" in given:
         hint = "let a rank run pytest: ranks: [[python3, -m, pytest, ...], ...]"
         yield Problem("which-command", "pytest alone does not run on several nodes", hint, place=place)
+    elif "ranks" in given and "env" in command:
+        hint = "write it as the step's env"
+        yield Problem("unused-key", "ranks have no env of their own", hint, place=place)
     elif "ranks" in given and len(command["ranks"]) != nodes:
         message = f"ranks has {len(command['ranks'])} commands, the step needs {nodes} nodes"
         yield Problem("wrong-value", message, "one command per node", place=place)

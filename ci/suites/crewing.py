@@ -20,9 +20,11 @@ from ..world.clock import Clock
 from ..world.crew import Crew
 from ..world.process import Command, Finished
 from ..world.sandbox import Limits
+from ..world.spans import Spans
 from . import exits, records, shard, words
 from .plan import RESERVE, Planned
 from .results import StepResult
+from .traced import Calls
 
 _START = (
     "import runpy, sys; sys.path.insert(0, sys.argv.pop(1));"
@@ -83,10 +85,11 @@ class Crewing:
     program: tuple[str, ...] = (sys.executable, "-c", _START, *_OURS)
     so_far: tuple[StepResult, ...] = field(default=(), init=False)
 
-    def run(self, every: Sequence[Unit]) -> tuple[StepResult, ...]:
-        """Run all, at most ``jobs`` at once; gives their results in the order of ``every``."""
+    def run(self, every: Sequence[Unit], spans: Spans) -> tuple[StepResult, ...]:
+        """Run all, at most ``jobs`` at once; gives their results in the order of ``every``, ``spans`` their times."""
         found: dict[int, StepResult] = {}
         told: dict[int, list[str]] = {}
+        calls = Calls(spans)
 
         def heard(place: int, stream: str, line: str) -> None:
             if stream == "stdout":
@@ -94,30 +97,30 @@ class Crewing:
             else:
                 self.screen.say(f"[{every[place].label}] {line}")
 
+        def stopped(place: int, outcome: Outcome, why: str) -> StepResult:
+            lines = told.get(place, ())
+            return calls.over(place, _stopped(every[place], lines, outcome, why), "\n".join(lines))
+
         waiting = iter(every)
-        begun = 0
         try:
             with Crew(heard, self.clock) as crew:
                 while not self._late:
                     while crew.busy < self.jobs and (unit := next(waiting, None)):
-                        begun = crew.begin(self._command(unit)) + 1
+                        crew.begin(self._command(unit))
+                        calls.begin()
                     if not crew.busy:
                         break
                     for place, finished, seconds in crew.listen():
-                        found[place] = _result(every[place], finished, "\n".join(told.pop(place, ())), seconds)
+                        text = "\n".join(told.pop(place, ()))
+                        found[place] = calls.over(place, _result(every[place], finished, text, seconds), text)
                         self.screen.say(f"[{every[place].label}] {found[place].outcome}")
         except Interrupted:
-            self.so_far = tuple(
-                found.get(place) or _stopped(unit, told.get(place, ()), Outcome.INTERRUPTED, "stopped with the run")
-                for place, unit in enumerate(every[:begun])
-            )
+            cut = "stopped with the run"
+            self.so_far = tuple(found.get(n) or stopped(n, Outcome.INTERRUPTED, cut) for n in range(calls.begun))
             raise
-        late = "the run's deadline was reached before it "
-        return tuple(
-            found.get(place)
-            or _stopped(unit, told.get(place, ()), Outcome.TIMEOUT, f"{late}{'ended' if place < begun else 'began'}")
-            for place, unit in enumerate(every)
-        )
+        late = ["ended"] * calls.begun + ["began"] * (len(every) - calls.begun)
+        whys = [f"the run's deadline was reached before it {each}" for each in late]
+        return tuple(found.get(n) or stopped(n, Outcome.TIMEOUT, why) for n, why in enumerate(whys))
 
     @property
     def _late(self) -> bool:
@@ -135,7 +138,8 @@ class Crewing:
 def _empty(unit: Unit) -> StepResult:
     number, count = unit.part
     step = unit.planned.step
-    return StepResult(step.name, step.summary, Outcome.INTERNAL, shard=f"{number}/{count}" if count > 1 else "")
+    shard = f"{number}/{count}" if count > 1 else ""
+    return StepResult(step.name, step.summary, Outcome.INTERNAL, shard=shard, soft=unit.planned.soft)
 
 
 def _result(unit: Unit, finished: Finished, text: str, seconds: float) -> StepResult:

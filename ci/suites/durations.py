@@ -12,6 +12,9 @@ from .results import StepResult
 Seconds = Mapping[str, Mapping[str, float]]
 """Step, test, seconds."""
 
+_MOST = 2_000_000
+"""Tests of a whole stack, as a run writes them."""
+
 _SCHEMA = {
     "type": "object",
     "additionalProperties": {"type": "object", "additionalProperties": {"type": "number"}},
@@ -20,7 +23,7 @@ _SCHEMA = {
 
 def read(path: Path) -> Seconds:
     """The recorded durations in the JSON file ``path``; raises ``ConfigError`` for anything else."""
-    document = documents.read(files.read_text(path), str(path))
+    document = documents.read(files.read_text(path), str(path), most=_MOST)
     documents.refuse((*document.problems, *documents.check(document, _SCHEMA)))
     return {step: {test: float(each) for test, each in tests.items()} for step, tests in document.value.items()}
 

@@ -9,6 +9,7 @@ from ..artifact import use
 from ..build.perform import Performance, Screen
 from ..errors import ConfigError
 from ..world.engine import Engine
+from ..world.spans import Spans
 
 
 class Bundle(NamedTuple):
@@ -58,16 +59,25 @@ def _built(performance: Performance, tiers: Sequence[str]) -> dict[str, str]:
         how = "built just now" if made.decision == "build" else "there already"
         screen.say(f"image {tier}: {made.reference} ({how})")
         if work.engine.image(made.reference) is None:  # it was found in the registry; a pull compares digests
-            work.engine.pull(made.reference, work.stack.platform)
+            with performance.ledger.spans.during("pull", made.reference):
+                work.engine.pull(made.reference, work.stack.platform)
     return {tier: results[tier].reference for tier in tiers}
 
 
-def given(engine: Engine, reference: str, platform: str, screen: Screen) -> str:
-    """The image ``reference`` by digest; pulled where the engine has none."""
+def given(engine: Engine, reference: str, platform: str, screen: Screen, spans: Spans) -> str:
+    """The image ``reference`` by digest; pulled where the engine has none.
+
+    An image that lost its name to a later build is still in the engine, under its digest alone.
+    """
+    digest = reference.rpartition("@")[2] if "@" in reference else ""
     image = engine.image(reference)
+    if image is None and digest and engine.image(digest):
+        screen.say(f"image {digest} (given as {reference}, which is another image's name now)")
+        return digest
     if image is None:
         screen.say(f"image {reference}: pulling it")
-        image = engine.pull(reference, platform)
-    named = reference if "@" in reference else f"{reference}@{image.id}"
+        with spans.during("pull", reference):
+            image = engine.pull(reference, platform)
+    named = reference if digest or reference == image.id else f"{reference}@{image.id}"
     screen.say(f"image {named} (given)")
     return named

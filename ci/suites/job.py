@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..build.perform import Performance, Screen
@@ -12,7 +12,7 @@ from ..build.workspace import Workspace
 from ..errors import ConfigError
 from ..recipe.values import absent
 from ..settings import Settings
-from ..world import files, gpus, host, probes
+from ..world import files, gpus, host, nics, probes
 from ..world.buildx import environment as docker_environment
 from ..world.gpus import Node
 from ..world.ledger import Ledger
@@ -24,6 +24,7 @@ from .history import History
 from .images import Images
 from .perform import Run
 from .plan import RESERVE, SuitePlan
+from .replay import replay
 from .request import Request
 from .runtime import Docker, Here, Runtime
 
@@ -47,6 +48,10 @@ class Job:
         """The environment of the call."""
         return self.work.settings
 
+    def on(self, images: Mapping[str, str]) -> Job:
+        """The same job on these images, by tier and digest, whatever the trees say."""
+        return replace(self, request=replace(self.request, images=images))
+
     def outlook(self) -> dict[str, str]:
         """Tier to the image it would run in, and whether that is there; nothing is written."""
         if self.request.runtime == "native" or not self.plan.tiers:
@@ -66,6 +71,7 @@ class Job:
         runtime, found = self._runtime(performance, until)
         history = History(state, self.work.stack.name, screen.say)
         self._describe(ledger, found.references)
+        crewing = self._crewing(ledger, screen, found.references, history, until)
         return Run(
             self.plan,
             self.work.stack.name,
@@ -79,10 +85,11 @@ class Job:
             self._durations(),
             Slurm(client_environment(self.settings)),
             begun,
+            replay(self.request, self.work, _planned_from(ledger) if crewing else None),
             part=self.request.shard,
             deadline=self.request.wish.deadline,
             require_gpu=self.request.wish.require_gpu,
-            crewing=self._crewing(ledger, screen, found.references, history, until),
+            crewing=crewing,
             fallback=found.fallback,
         )
 
@@ -117,12 +124,13 @@ class Job:
         jobs = width(request.jobs, self.plan.steps, len(gpus.allotted(self.settings, self.node)))
         if jobs == 1:
             return None
-        planned_from = ledger.folder / "planned-from.json"
+        planned_from = _planned_from(ledger)
         recorded = self._durations()
         steps = [each.name for each in self.plan.steps]
         files.write_json(planned_from, {step: {**history.seconds(step), **recorded.get(step, {})} for step in steps})
         options = ["--stack", str(self.work.stack.path), "--durations", str(planned_from)]
         options += ["--require-gpu"] if request.wish.require_gpu else []
+        options += ["--catalogue", request.catalogue] if request.catalogue else []
         return Crewing(request.suite, tuple(options), found, jobs, screen, self.work.clock, until)
 
     def _runtime(self, performance: Performance, until: float) -> tuple[Runtime, Images]:
@@ -132,7 +140,7 @@ class Job:
             return Here(self.settings, screen, work.clock, secrets, self.root), Images({})
         if given := self._given():
             each = dict.fromkeys(given.values())
-            ready = {name: images.given(work.engine, name, work.stack.platform, screen) for name in each}
+            ready = {name: images.given(work.engine, name, work.stack.platform, screen, ledger.spans) for name in each}
             found = Images({tier: ready[name] for tier, name in given.items()})
         else:
             found = images.resolve(performance, self.plan.tiers, self.request.bundle)
@@ -156,6 +164,11 @@ class Job:
         return durations.read(path) if path else {}
 
 
+def _planned_from(ledger: Ledger) -> Path:
+    """The seconds that the shards of a run with ``--jobs`` are planned from."""
+    return ledger.folder / "planned-from.json"
+
+
 def handed_over(scope: Scope, settings: Settings, screen: Screen) -> Mapping[str, str]:
     """The secrets that steps may declare: none in an untrusted run, whose code is a stranger's."""
     found = {name: value for name in SECRETS if (value := settings.host(name))}
@@ -167,14 +180,14 @@ def handed_over(scope: Scope, settings: Settings, screen: Screen) -> Mapping[str
 
 def read(request: Request, work: Workspace, root: Path = Path("/")) -> Job:
     """What ``request`` means on the node below ``root``; raises ``ConfigError`` with all that cannot be meant."""
-    found = catalogue.load(work.stack)
+    found = catalogue.load(work.stack, request.catalogue)
     node = gpus.inventory(work.settings, root)
     usable = gpus.allotted(work.settings, node)
     cluster = request.runtime == "native" and probes.installed("sbatch")
     ours = not request.image and request.runtime == "docker"  # else nobody knows how the image was built
     lacks = absent(work.stack, work.args) if ours else {}
     archs = tuple(gpu.arch for gpu in usable)
-    here = plan.Here(archs, host.memory() // 10**9, bool(node.rdma), cluster, lacks)
+    here = plan.Here(archs, host.memory() // 10**9, bool(node.rdma), cluster, lacks, nics.backends(root))
     made = plan.make(found, request.suite, here, request.wish, work.clock.now().date())
     if ours:
         _compare_archs(work, made, here.archs)

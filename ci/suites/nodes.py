@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ConfigError, Outcome
 from ..world.sandbox import Ended, Limits
-from ..world.slurm import JobSeen, NodeSeen
+
+if TYPE_CHECKING:
+    from ..world.slurm import JobSeen, NodeSeen
 
 MOMENT = 60.0
 """Seconds kept between the end of a job's last signal and the end Slurm itself sets to it."""

@@ -22,10 +22,12 @@ from .health import prove
 from .history import History
 from .plan import RESERVE, Planned, SuitePlan
 from .records import Records
+from .replay import WELL, Replay
 from .results import RunResult, StepResult, summed
 from .runtime import Room, Runtime
 from .several import Several
 from .stage import Stage, write_versions
+from .traced import held, traced
 
 TRIES = 2
 """How often a step is begun, at most: again only after ``infra``, and only when no test had started."""
@@ -47,6 +49,7 @@ class Run:
     seconds_of: Mapping[str, Mapping[str, float]]
     slurm: Slurm
     begun: float
+    replay: Replay
     part: tuple[int, int] = (1, 1)
     deadline: float = 0.0
     require_gpu: bool = False
@@ -70,7 +73,7 @@ class Run:
         every = units(self.plan.steps)
         self.results += [self._step(planned) for planned in self.plan.steps if planned.skip]
         try:
-            self.results += crewing.run(every)
+            self.results += crewing.run(every, self.ledger.spans)
         except Interrupted:
             self.results += crewing.so_far
             raise
@@ -80,7 +83,7 @@ class Run:
         """What there is to say so far; ``ended`` is what came of the run beside its steps."""
         alone = self.part[1] > 1  # the other shards are other runs
         parts = [
-            verdict.Part(each.label, each.outcome, each.reasons, each.unmet, alone and each.idle)
+            verdict.Part(each.label, each.outcome, each.reasons, each.unmet, alone and each.idle, each.soft)
             for each in self.results
         ]
         outcome, reasons = verdict.merge_run(parts, require_gpu=self.require_gpu)
@@ -91,8 +94,16 @@ class Run:
         seconds = self.clock.monotonic() - self.begun
         folder = self.ledger.folder
         return RunResult(
-            self.plan.suite, self.stack, outcome, tuple(self.results), folder, seconds, reasons, self.fallback
+            self.plan.suite, self.stack, outcome, tuple(self._told()), folder, seconds, reasons, self.fallback
         )
+
+    def _told(self) -> Iterator[StepResult]:
+        """The results, those that did not end well with the command that runs them again."""
+        steps = {planned.name: planned.step for planned in self.plan.steps}
+        for each in self.results:
+            step = steps[each.name]
+            command = self.replay.command(step, each.shard, self.images.get(step.tier, ""))
+            yield each if each.outcome in WELL else replace(each, replay=command)
 
     def _not_begun(self) -> Iterator[str]:
         """The steps a run that broke off did not come to."""
@@ -102,9 +113,18 @@ class Run:
             yield f"not begun: {', '.join(left)}"
 
     def _step(self, planned: Planned) -> StepResult:
+        """One step, with its span."""
+        number, count = self.part
+        with self.ledger.spans.during("step", planned.name) as doing:
+            doing.span = doing.span._replace(shard=f"{number}/{count}" if count > 1 else "")
+            result = self._tried(planned)
+            doing.span = traced(doing.span, result)
+            return result
+
+    def _tried(self, planned: Planned) -> StepResult:
         number, count = self.part
         shard = f"{number}/{count}" if count > 1 else ""
-        empty = StepResult(planned.name, planned.step.summary, Outcome.SKIPPED, shard=shard)
+        empty = StepResult(planned.name, planned.step.summary, Outcome.SKIPPED, shard=shard, soft=planned.soft)
         if planned.skip:
             return replace(empty, reasons=(planned.skip,), unmet=planned.unmet)
         tries: list[str] = []
@@ -112,9 +132,11 @@ class Run:
             begun = self.clock.monotonic()
             attempt = _Attempt(self, planned, replace(empty, tries=tuple(tries)))
             try:
-                if tries:
-                    self.runtime.recover()
-                result = attempt.run()
+                with self.ledger.spans.during("try", f"try {len(tries) + 1}") as doing:
+                    if tries:
+                        self.runtime.recover()
+                    result = attempt.run()
+                    doing.span = doing.span._replace(outcome=result.outcome, why=result.reasons)
             except Interrupted as error:
                 attempt.cut_off(error)
                 self.results.append(replace(attempt.result, seconds=self.clock.monotonic() - begun))
@@ -154,9 +176,11 @@ class _Attempt:
             if step.needs.nodes > 1:
                 self._several()
                 return self.result
+            begun = run.ledger.spans.now()
             with run.runtime.gpus(step) as gpus:
                 self.result = replace(self.result, gpus=tuple(gpu.key for gpu in gpus), where="gpu" if gpus else "cpu")
-                self._staged(gpus)
+                with held(run.ledger.spans, self.result.gpus, begun):
+                    self._staged(gpus)
         except Interrupted:
             raise
         except CiError as error:
@@ -205,15 +229,17 @@ class _Attempt:
         )
         stage = self._stage(room, folder, image)
         try:
-            room.sandbox.begin()
-            prove(run.health, run.runtime, room, gpus, "before")
-            self._versions(room, planned)
+            with run.ledger.spans.during("prepare", "sandbox, health, versions"):
+                room.sandbox.begin()
+                prove(run.health, run.runtime, room, gpus, "before")
+                self._versions(room, planned)
             stage.run()
             if not any(result.ended.lost for result, _ in stage.done):
                 prove(run.health, run.runtime, room, gpus, "after")
         finally:
             self._summed(stage, image)
-            run.ledger.clear(thing, lambda: self._end(room, folder), run.screen.warn)
+            with run.ledger.spans.during("teardown", "sandbox ends"):
+                run.ledger.clear(thing, lambda: self._end(room, folder), run.screen.warn)
 
     def _versions(self, room: Room, planned: Planned) -> None:
         """Once per image: asking takes a second or two."""
@@ -235,6 +261,7 @@ class _Attempt:
             run.until(planned),
             run.clock,
             run.screen,
+            run.ledger.spans,
             quarantined=frozenset(each.test for each in run.plan.quarantine),
             failed_before=run.history.failed_before(planned.name, image),
             part=run.part,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from ..documents import suggest
 from ..errors import ConfigError, Problem
 from ..world import sandbox
-from .catalogue import Catalogue, Exemption, Step
+from .catalogue import Catalogue, Command, Exemption, Step
 
 RESERVE = 60.0
 """Seconds of a run's deadline kept for evidence, clean-up and the report."""
@@ -25,7 +26,8 @@ _NONE: Mapping[str, str] = {}
 class Here(NamedTuple):
     """What this node has: the arch of each GPU we may use, memory in GB, RDMA devices; and whether Slurm takes jobs.
 
-    ``absent`` are the components that the image was built without, each with why.
+    ``absent`` are the components that the image was built without, each with why; ``nics`` the backends whose
+    network cards are there.
     """
 
     archs: tuple[str, ...] = ()
@@ -33,6 +35,7 @@ class Here(NamedTuple):
     rdma: bool = False
     cluster: bool = False
     absent: Mapping[str, str] = _NONE
+    nics: tuple[str, ...] = ()
 
 
 class Wish(NamedTuple):
@@ -47,13 +50,15 @@ class Wish(NamedTuple):
 class Planned:
     """One step of the run; a ``skip`` that is not empty says why it does not run here.
 
-    ``unmet``: because this node, or the image, lacks what it needs.
+    ``unmet``: because this node, or the image, lacks what it needs.  ``soft`` says why its failure fails nothing, and
+    until when; empty where it does.
     """
 
     step: Step
     skip: str = ""
     unmet: bool = False
     excluded: tuple[Exemption, ...] = ()
+    soft: str = ""
 
     @property
     def name(self) -> str:
@@ -87,7 +92,7 @@ def make(catalogue: Catalogue, name: str, here: Here, wish: Wish, today: date) -
     steps = tuple(
         _planned(catalogue, step, here, wish, today) for step in suite.steps if not wish.only or step in wish.only
     )
-    problems += [problem for each in steps for problem in _limit_problems(each)]
+    problems += [problem for each in steps for problem in limit_problems(each.step)]
     problems += _deadline_problems(steps, wish)
     if problems:
         raise ConfigError.of(problems)
@@ -102,8 +107,9 @@ def _planned(catalogue: Catalogue, name: str, here: Here, wish: Wish, today: dat
     excluded = tuple(each for each in wanted.skips if each.holds(today))
     if wanted.skip and wanted.skip.holds(today):
         return Planned(wanted, str(wanted.skip), excluded=excluded)
+    soft = str(wanted.soft) if wanted.soft and wanted.soft.holds(today) else ""
     lacks = _why_not(catalogue, wanted, usable, here, wish, wants_gpu=wants_gpu)
-    return Planned(wanted, lacks, bool(lacks), excluded)
+    return Planned(wanted, lacks, bool(lacks), excluded, soft)
 
 
 def _why_not(
@@ -132,6 +138,8 @@ def _lacks(step: Step, usable: tuple[str, ...], here: Here) -> str:
         return f"needs {step.needs.memory_gb} GB of memory: this node has {here.memory_gb}"
     if step.needs.rdma and not here.rdma:
         return "needs RDMA devices: this node has no /dev/infiniband"
+    if step.needs.nic and step.needs.nic not in here.nics:
+        return f"needs the {step.needs.nic} NIC: this node has {' and '.join(here.nics) or 'none'}"
     return ""
 
 
@@ -141,19 +149,27 @@ def _gpus(count: int, archs: tuple[str, ...]) -> str:
     return f"{count} GPU{'' if count == 1 else 's'}{kinds}"
 
 
-def _limit_problems(planned: Planned) -> Iterator[Problem]:
+def limit_problems(step: Step) -> Iterator[Problem]:
     """An inner limit that is not shorter than the outer one never fires, and the outer one names no test."""
-    step = planned.step
     for command in step.commands:
-        for word in command.words:
-            option, _, value = word.partition("=")
-            if option == "--timeout" and value.isdigit() and int(value) >= step.limits.seconds:
-                message = f"step {step.name}: a test may take {value} s, the whole step {step.limits.seconds:g} s"
+        for seconds in _timeouts(command):
+            if seconds >= step.limits.seconds:
+                message = f"step {step.name}: a test may take {seconds} s, the whole step {step.limits.seconds:g} s"
                 hint = "raise limits.minutes, or lower --timeout"
                 yield Problem("limits-crossed", message, hint)
     if step.limits.silent > step.limits.seconds:
         message = f"step {step.name}: it may be silent longer than it may take"
         yield Problem("limits-crossed", message, "lower silent_minutes")
+    if step.ready and step.ready.seconds >= step.limits.seconds:
+        message = f"step {step.name}: rank 0 may take {step.ready.seconds:g} s to be ready, all of it no longer"
+        yield Problem("limits-crossed", message, "raise limits.minutes, or lower ready.seconds")
+
+
+def _timeouts(command: Command) -> Iterator[int]:
+    """The seconds of every ``--timeout`` of a command, those inside of a shell line too."""
+    lines = [" ".join(command.words), *(" ".join(words) for words in command.ranks)]
+    for line in lines:
+        yield from (int(value) for value in re.findall(r"(?<!\S)--timeout[= ](\d+)(?!\S)", line, re.ASCII))
 
 
 def _deadline_problems(steps: tuple[Planned, ...], wish: Wish) -> Iterator[Problem]:
@@ -175,6 +191,9 @@ def _notices(catalogue: Catalogue, steps: tuple[Planned, ...], today: date) -> I
             if not exemption.holds(today):
                 what = exemption.test or f"step {each.name}"
                 yield f"{what} runs again: its exemption ended on {exemption.until} ({exemption.reason})"
+        soft = each.step.soft
+        if soft and not soft.holds(today):
+            yield f"step {each.name} is soft no more: that ended on {soft.until} ({soft.reason})"
     for exemption in catalogue.quarantine:
         if not exemption.holds(today):
             yield f"{exemption.test} fails again where it fails: its quarantine ended on {exemption.until}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ConfigError
@@ -16,7 +16,8 @@ from .plan import Wish
 class Request:
     """The options of one call. ``shard`` is (number from 1, of how many); ``jobs`` 0 is auto.
 
-    ``images`` maps tiers to references by digest that are run whatever the trees say; no option sets it.
+    ``images`` maps tiers to references by digest that are run whatever the trees say: those of ``handoff``, which
+    is read when it is known which tiers are needed, or a release's.  ``sources`` are NAME=PATH as typed.
     """
 
     suite: str
@@ -28,6 +29,9 @@ class Request:
     durations: str = ""
     bundle: Bundle = NO_BUNDLE
     images: Mapping[str, str] = field(default_factory=dict)
+    handoff: str = ""
+    sources: tuple[str, ...] = ()
+    catalogue: str = ""
 
 
 def read(suite: str, values: Mapping[str, Any], runtime: str) -> Request:
@@ -49,7 +53,13 @@ def read(suite: str, values: Mapping[str, Any], runtime: str) -> Request:
     if bundle.where and (image or runtime == "native"):
         hint = "an image is either given, or made of ci-base and a bundle"
         raise ConfigError("unused-option", "--artifact means nothing with --image or --runtime native", hint=hint)
-    return Request(suite, wish, shard, jobs, runtime, image, str(values.get("durations") or ""), bundle)
+    handoff = str(values.get("handoff") or "")
+    if handoff and (image or bundle.where or runtime == "native"):
+        hint = "an image is either handed on, or given, or made of ci-base and a bundle"
+        raise ConfigError("unused-option", "--handoff means nothing with --image, --artifact or native", hint=hint)
+    durations, sources = str(values.get("durations") or ""), tuple(values.get("source") or ())
+    given = Request(suite, wish, shard, jobs, runtime, image, durations, bundle, handoff=handoff, sources=sources)
+    return replace(given, catalogue=str(values.get("catalogue") or ""))
 
 
 def _jobs(text: str) -> int:

@@ -50,7 +50,8 @@ class CommandResult:
 class StepResult:
     """One step, or one shard of it (``1/2``); ``tries`` says why earlier ones counted for nothing.
 
-    ``unmet``: it was left out because this node lacks what it needs.
+    ``unmet``: it was left out because this node lacks what it needs.  ``soft`` says why its failure fails nothing, and
+    until when; ``replay`` is the command that runs a step again that did not end well.
     """
 
     name: str
@@ -69,6 +70,8 @@ class StepResult:
     commands: tuple[CommandResult, ...] = ()
     durations: Mapping[str, float] = field(default_factory=dict)
     unmet: bool = False
+    soft: str = ""
+    replay: str = ""
 
     @property
     def label(self) -> str:

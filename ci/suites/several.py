@@ -37,7 +37,9 @@ class Several:
             around = Around(
                 self._slurm, self._ledger, lambda rank, _stream, line: screen.say(f"[{rank}] {line}"), screen.say, clock
             )
-            ended = run_ranks(job, around)
+            with self._ledger.spans.during("command", job.name) as doing:
+                ended = run_ranks(job, around)
+                doing.span = doing.span._replace(outcome=ended.outcome, why=ended.reasons, log=str(job.results))
             self.done.append((_result(number, job, ended), NOTHING))
             if ended.outcome is not Outcome.OK:
                 return  # the ranks of the next command would meet what this one left

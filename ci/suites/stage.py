@@ -18,6 +18,7 @@ from ..world import files, host
 from ..world.clock import Clock
 from ..world.process import Lines
 from ..world.sandbox import Ended, Limits, Sandbox
+from ..world.spans import Spans
 from . import records, shard, words
 from .catalogue import Command
 from .plan import Planned
@@ -59,6 +60,7 @@ class Stage:
     until: float
     clock: Clock
     screen: Screen
+    spans: Spans
     quarantined: frozenset[str] = frozenset()
     failed_before: frozenset[str] = frozenset()
     part: tuple[int, int] = (1, 1)
@@ -71,7 +73,10 @@ class Stage:
         Of a divided step every shard runs its share of the tests, and every other command whole: most prepare.
         """
         for number, command in enumerate(self.planned.step.commands, 1):
-            result = self._command(number, command)
+            with self.spans.during("command", shown((command.kind, *command.words))) as doing:
+                doing.span = doing.span._replace(log=str(self.folder / str(number) / words.LOG))
+                result = self._command(number, command)
+                doing.span = doing.span._replace(outcome=result.verdict.outcome, why=result.verdict.reasons)
             if result.verdict.outcome in STOPPING:
                 return
 
@@ -124,7 +129,7 @@ class Stage:
 
         with log:
             try:
-                ended = self._followed(place, argv, on_line)
+                ended = self._followed(place, command, argv, on_line)
             except Interrupted as error:
                 rungs = error.rungs or (signal.Signals(error.signal).name,)
                 cut = Ended(None, self.clock.monotonic() - begun, rungs=rungs)
@@ -133,7 +138,7 @@ class Stage:
                 raise
         return _blaming_the_disk(ended, place.folder, log.lost)
 
-    def _followed(self, place: _Place, argv: tuple[str, ...], on_line: Lines) -> Ended:
+    def _followed(self, place: _Place, command: Command, argv: tuple[str, ...], on_line: Lines) -> Ended:
         """Attend the command; ``ConfigError`` where the folder it was to run in is not there."""
         limits = self.planned.step.limits
         left = max(self.until - self.clock.monotonic(), 1.0)
@@ -141,7 +146,7 @@ class Stage:
         try:
             ended = self.sandbox.attend(
                 argv,
-                env={},
+                env=words.filled(dict(command.env), place.inside),
                 cwd=cwd,
                 limits=Limits(left, min(limits.silent, left), limits.grace, EVIDENCE),
                 on_line=on_line,

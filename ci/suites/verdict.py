@@ -250,13 +250,17 @@ IDLE = "nothing to do: there are fewer tests than shards"
 
 
 class Part(NamedTuple):
-    """A step of a run; ``unmet``: left out, this node lacks what it needs; ``idle``: no test fell to its shard."""
+    """A step of a run; ``unmet``: left out, this node lacks what it needs; ``idle``: no test fell to its shard.
+
+    ``soft`` says why its failure fails nothing; empty where it does.
+    """
 
     name: str
     outcome: Outcome
     reasons: tuple[str, ...] = ()
     unmet: bool = False
     idle: bool = False
+    soft: str = ""
 
 
 def merge_step(verdicts: Sequence[Verdict]) -> Verdict:
@@ -275,9 +279,13 @@ def merge_run(parts: Sequence[Part], *, require_gpu: bool = False) -> tuple[Outc
     a step this node cannot run: no fault of the product was seen, the suite means what it says, and
     a retry on this node would not help, so it is neither failed nor config nor infra; but something
     that was asked for did not run, which is what empty means, and it is never 0.
+
+    A soft failure is counted and forgiven, but only beside a step that counts and went well.  A run of soft
+    steps alone, such as the job of one step in a pipeline, fails where they do: its own CI forgives it, and shows it.
     """
-    outcomes = [part.outcome for part in parts]
-    reasons = []
+    reasons = [_soft_failures(parts)] if any(map(_failed_softly, parts)) else []
+    sound = any(part.outcome is Outcome.OK and not part.soft for part in parts)
+    outcomes = [part.outcome for part in parts if not (sound and _failed_softly(part))]
     for part in parts if require_gpu else ():
         if part.unmet:
             why = "; ".join(part.reasons)
@@ -289,6 +297,17 @@ def merge_run(parts: Sequence[Part], *, require_gpu: bool = False) -> tuple[Outc
         outcomes.append(Outcome.EMPTY)
         reasons.append("nothing was run")
     return worst(each for each in outcomes if each is not Outcome.SKIPPED), tuple(reasons)
+
+
+def _failed_softly(part: Part) -> bool:
+    """Whether the product failed where that fails nothing; what the world or its time limit did is another matter."""
+    return bool(part.soft) and part.outcome is Outcome.FAILED
+
+
+def _soft_failures(parts: Sequence[Part]) -> str:
+    failed = [part for part in parts if _failed_softly(part)]
+    told = "; ".join(f"{part.name}: {part.soft}" for part in failed)
+    return f"{_counted(len(failed), 'soft failure')}: {told}"
 
 
 def may_retry(outcome: Outcome, found: Sequence[Records], tries: int, most: int) -> bool:

@@ -52,7 +52,7 @@ def environment(step: Step, folders: Folders, visible: str) -> Mapping[str, str]
     """
     own = {
         "LANG": "C.UTF-8",
-        "PYTHONPATH": f"{folders.suite}/plugin:{folders.suite}/site",
+        "PYTHONPATH": _modules(folders),
         "PYTHONFAULTHANDLER": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -60,7 +60,19 @@ def environment(step: Step, folders: Folders, visible: str) -> Mapping[str, str]
         "PYTORCH_ROCM_ARCH": "",
         "HIP_VISIBLE_DEVICES": visible,
     }
-    return own | {name: folders.fill(value) for name, value in step.env.items()}
+    return own | filled(step.env, folders)
+
+
+def filled(env: Mapping[str, str], folders: Folders) -> dict[str, str]:
+    """``env`` with the folders in it; a ``PYTHONPATH`` stands behind ours, without which no test is watched."""
+    found = {name: folders.fill(value) for name, value in env.items()}
+    if "PYTHONPATH" in found:
+        found["PYTHONPATH"] = f"{_modules(folders)}:{found['PYTHONPATH']}"
+    return found
+
+
+def _modules(folders: Folders) -> str:
+    return f"{folders.suite}/plugin:{folders.suite}/site"
 
 
 def mask(numbers: Iterable[int]) -> str:

@@ -13,6 +13,7 @@ from ..options import (
     AUDITS,
     BASE_IMAGE,
     BUILDS,
+    CATALOGUE,
     CHANNEL,
     COMMON,
     INDEXES,
@@ -21,10 +22,12 @@ from ..options import (
     LOOKS,
     OVERLAY,
     PINS,
+    PIPELINES,
     PLACES,
     PLAN,
     REGISTRY,
     REMOVED,
+    SOURCE,
     STORE,
     TESTS,
     TO_CHANNEL,
@@ -34,6 +37,7 @@ from ..options import (
 from .building import build_base, build_ci_base, build_component, build_release, build_test, explain, plan
 from .looking import check, config, doctor, pins, reap
 from .making import audit, hip_compile, index, test, wheel
+from .planning import catalogue, pipeline
 from .releasing import promote, release_nightly, release_status, retain, rollback
 
 
@@ -66,9 +70,11 @@ VERBS: tuple[Verb, ...] = (
     _verb(rollback, TO_RELEASE, *PLACES, PLAN),
     _verb(retain, APPLY, *PLACES, PLAN),
     _verb(release_status, REMOVED, *PLACES),
+    _verb(pipeline, *PIPELINES),
+    _verb(catalogue, CATALOGUE, *COMMON, argument="action", argument_help="convert: write it in our own form"),
     _verb(pins, *PINS),
     _verb(config, *LOOKS),
-    _verb(check, OVERLAY, *COMMON),
+    _verb(check, SOURCE, CATALOGUE, OVERLAY, *COMMON),
     _verb(doctor, REGISTRY, *COMMON),
     _verb(reap, PLAN, *COMMON),
 )

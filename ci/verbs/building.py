@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..answer import Answer
 from ..call import Call
 from ..errors import ConfigError
+from . import handing
 from .common import performing, say_notices, workspace
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def _build(call: Call, goal: str) -> Answer:
 def _build_in(call: Call, work: Workspace, goal: str) -> Answer:
     if call.on("push") and work.place is None:
         raise ConfigError("no-registry", "--push needs a registry", hint="give --registry or set ROCM_CI_REGISTRY")
+    handing.asked(call)
     say_notices(call, work)
     work.expect((goal,))
     if call.on("plan"):
@@ -42,6 +44,7 @@ def _perform(call: Call, work: Workspace, goal: str) -> Answer:
 
     with performing(call, work) as performance:
         performance.run((goal,))
+        handing.hand_on(call, performance, *work.stack.tier(goal).beside, goal)
     return runs.answer(call.verb.name, performance)
 
 
@@ -51,6 +54,9 @@ def _with_artifact(call: Call, goal: str, mode: Mode) -> Answer:
     from ..artifact.outlook import outlook
     from ..report import artifacts
 
+    if mode.out:
+        handing.refuse(call, "with --artifact-only, which makes no image")
+    handing.asked(call)
     work = workspace(call, goal)
     say_notices(call, work)
     if call.on("plan"):
@@ -59,6 +65,7 @@ def _with_artifact(call: Call, goal: str, mode: Mode) -> Answer:
         if mode.out:
             return artifacts.shipped(call.verb.name, performance, ship.ship(performance, goal, mode.out))
         image = use.image(performance, goal, mode.place, fallback=mode.fallback)
+        handing.hand_on(call, performance, goal)
     return artifacts.made(call.verb.name, performance, image)
 
 

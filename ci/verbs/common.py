@@ -40,15 +40,17 @@ def performing(call: Call, work: Workspace, *, push: bool = False) -> Iterator[P
 
     ledger = begin(call, work.state)
     on_unknown = work.settings.get("ROCM_CI_ON_UNKNOWN").value
-    if call.on("push"):
-        work = settled(work, call.console.warn)
-        push = work.writes is not None
-    watch(work, call.console.warn, push=push)
+    with ledger.spans.during("rights", "trust and scope"):
+        if call.on("push"):
+            work = settled(work, call.console.warn)
+            push = work.writes is not None
+        watch(work, call.console.warn, push=push)
     performance = Performance(work, ledger, call.console, push, on_unknown)
     try:
         yield performance
     except CiError as error:
         call.console.say(runs.failure(call.verb.name, performance, error))
+        call.page = runs.page(call.verb.name, performance, error)
         raise
 
 

@@ -35,8 +35,9 @@ def config(call: Call) -> Answer:
 def check(call: Call) -> Answer:
     """Tell everything that is wrong with a stack and its files, each with file and line; offline, writes nothing."""
     from ..check import look
+    from ..check.material import Given
 
-    return look.answer(call.settings, call.text("overlay"))
+    return look.answer(call.settings, call.text("overlay"), Given(call.pairs("source"), call.text("catalogue")))
 
 
 def doctor(call: Call) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..answer import Answer
 from ..call import Call
 from ..errors import CiError, ConfigError, Outcome
+from . import handing
 from .common import begin, opened, performing, say_notices, state_folder, workspace
 
 
@@ -90,12 +91,15 @@ def test(call: Call) -> Answer:
     from ..suites import job, request
     from ..world.clock import SystemClock
 
+    handing.asked(call)
     begun = SystemClock().monotonic()
     asked = request.read(call.text("suite"), call.values, call.settings.get("ROCM_CI_RUNTIME").value)
     work = workspace(call)
     say_notices(call, work)
     found = job.read(asked, work)
-    for notice in found.plan.notices:
+    if asked.handoff:
+        found = found.on(handing.taken(call, work, found.plan.tiers))
+    for notice in (*found.catalogue.notices, *found.plan.notices):
         call.console.notice(notice)
     if call.on("plan"):
         return suites.planned(found.plan, found.outlook())
@@ -105,7 +109,7 @@ def test(call: Call) -> Answer:
         return suites.answer(run.perform())
     except (CiError, Exception) as error:
         ended = suites.answer(run.result(error.outcome if isinstance(error, CiError) else Outcome.INTERNAL))
-        call.so_far = ended.document
+        call.so_far, call.page = ended.document, ended.page
         if run.results:
             call.console.say(ended.text)
         raise

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from ..errors import ConfigError, InfraError
+from ..errors import ConfigError, InfraError, Place
 
 DISK_REMEDY = "free space (docker system df; inv reap) or set ROCM_CI_STATE to a folder on another disk"
 """What to do about a disk that is full."""
@@ -46,7 +46,12 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError("no-file", f"there is no file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        place = Place(str(path), before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
+        message = f"cannot read {path}: the byte 0x{error.object[error.start]:02X} is no UTF-8"
+        raise ConfigError("unreadable-file", message, hint="save the file as UTF-8", place=place) from None
+    except OSError as error:
         raise ConfigError("unreadable-file", f"cannot read {path}: {error}") from None
 
 
@@ -59,8 +64,8 @@ def disk_errors(doing: str) -> Iterator[None]:
         raise InfraError("disk", f"{doing}: {error.strerror or error}", hint=DISK_REMEDY) from None
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write ``path`` so that a reader sees the old bytes or all the new ones, even after a power cut."""
+def write_whole(path: Path, data: bytes, *, lasting: bool = True) -> None:
+    """Write ``path`` so that a reader sees the old bytes or all the new ones; ``lasting``: even after a power cut."""
     with disk_errors(f"cannot write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f".new-{os.getpid()}-{os.urandom(4).hex()}")
@@ -68,8 +73,9 @@ def write_whole(path: Path, data: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+                if lasting:
+                    stream.flush()
+                    os.fsync(stream.fileno())
             new.replace(path)
         except BaseException:
             new.unlink(missing_ok=True)

@@ -21,8 +21,10 @@ from typing import Any
 
 from ..errors import ConfigError, InfraError
 from . import files
+from .clock import Clock, SystemClock
 from .locks import locked
 from .process import holding_signals
+from .spans import Spans
 
 VERSION = 1
 """Version of the ledger's files: the one before is read, a newer one is refused and left alone."""
@@ -56,10 +58,11 @@ class Owner:
 
 
 class Ledger:
-    """The ledger of one run."""
+    """The ledger of one run; ``spans`` is what that run did, from when to when."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
         self.folder = folder
+        self.spans = Spans(folder, clock or SystemClock())
         self._lock = -1
 
     @classmethod

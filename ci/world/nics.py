@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,12 @@ from .sysfs import _text
 
 _NETWORK = "0x02"
 """The first digits of the PCI class of network controllers."""
+
+_BACKENDS = {"ainic": ("0x1dd8", ()), "bnxt": ("0x14e4", ("0x1750", "0x1751", "0x1752", "0x1760"))}
+"""PCI maker and models of each NIC backend's cards, no model: all of the maker's.
+
+Of Broadcom's many cards, those made for RDMA between GPUs (BCM575xx, BCM576xx).
+"""
 
 
 class Card(NamedTuple):
@@ -65,6 +71,18 @@ def look(modules: tuple[str, ...], root: Path = Path("/")) -> Nics:
         for device in sorted((root / "sys/class/infiniband").glob("*"))
     )
     return Nics(tuple(_cards(root)), loaded, rdma, "\n".join(texts))
+
+
+def backends(root: Path = Path("/")) -> tuple[str, ...]:
+    """The NIC backends that a card below ``root`` is for."""
+    cards = tuple(_cards(root))
+    return tuple(backend for backend in _BACKENDS if cards_for(backend, cards))
+
+
+def cards_for(backend: str, cards: Iterable[Card]) -> tuple[Card, ...]:
+    """Those of ``cards`` that a NIC backend is for."""
+    maker, models = _BACKENDS[backend]
+    return tuple(card for card in cards if card.maker == maker and (not models or card.model in models))
 
 
 def _cards(root: Path) -> Iterator[Card]:

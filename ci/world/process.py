@@ -42,7 +42,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to start. ``deadline`` and ``inactivity`` are seconds, None for no limit; stdin is closed.
+    """What to start. ``deadline`` and ``inactivity`` are seconds, None for no limit; stdin has ``feed``, or is closed.
 
     ``brief`` is for a question that ends by itself within moments: it is not told of our
     death, and so starts without a copy of this process, and has no limits.  ``exact`` keeps what it writes as
@@ -58,6 +58,7 @@ class Command:
     brief: bool = False
     exact: bool = False
     patience: float = 10.0
+    feed: bytes = b""
 
     def __str__(self) -> str:
         return shlex.join(self.argv)
@@ -140,17 +141,18 @@ def started(
     if not command.brief:
         _libc()  # loaded here, so that the child does nothing but one system call before exec
     try:
-        child = subprocess.Popen(
-            command.argv,
-            cwd=command.cwd,
-            env=None if command.env is None else dict(command.env),
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            process_group=0,
-            pass_fds=handles,
-            preexec_fn=None if command.brief else die_with_parent,  # noqa: PLW1509 - one system call, see above
-        )
+        with _stdin(command.feed) as stdin:
+            child = subprocess.Popen(
+                command.argv,
+                cwd=command.cwd,
+                env=None if command.env is None else dict(command.env),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                process_group=0,
+                pass_fds=handles,
+                preexec_fn=None if command.brief else die_with_parent,  # noqa: PLW1509 - one system call, see above
+            )
     except OSError as error:
         name = command.argv[0]
         if command.cwd and not command.cwd.is_dir():
@@ -161,6 +163,18 @@ def started(
         raise InfraError("no-program", f"{name} is not installed or not on PATH", hint=hint) from None
     with child:
         yield child
+
+
+@contextmanager
+def _stdin(feed: bytes) -> Iterator[int | IO[bytes]]:
+    """What a child reads: ``feed`` in a file without a name, which nobody has to keep filling as they would a pipe."""
+    if not feed:
+        yield subprocess.DEVNULL
+        return
+    with os.fdopen(os.memfd_create("stdin"), "w+b") as stream:
+        stream.write(feed)
+        stream.seek(0)
+        yield stream
 
 
 def stop(child: subprocess.Popen[bytes]) -> None:

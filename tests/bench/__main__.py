@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import index, kernels, python_only, recipes, runner, shards
+from . import index, kernels, pipelines, python_only, recipes, runner, shards
 from .goals import Measured, past
 from .measure import BenchError
 from .page import facts, page
@@ -21,6 +21,7 @@ SCENES = {
     "kernels": kernels.measure,
     "index": index.index,
     "shards": shards.shards,
+    "pipelines": pipelines.pipelines,
     "runner": runner.runner,
 }
 

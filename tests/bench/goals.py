@@ -58,6 +58,8 @@ GOALS: tuple[Goal, ...] = (
     Goal("shards-split", "shards", "longest of 2 to 16 shards", "`pytest-split`, tests dealt singly", "ratio", None),
     Goal("shards-set-up", "shards", "the same, modules set up where they run", "`pytest-split`", "ratio", 1.0),
     Goal("shards-modulo", "shards", "the same, without set-up", "index modulo n", "ratio", 1.0),
+    Goal("pipeline", "pipelines", "`python -m ci pipeline`, 250 steps, 500 changed files", "", "seconds", 0.35),
+    Goal("pipeline-rival", "pipelines", "the same", "plain PyYAML and Jinja, same pipeline", "ratio", 1 / 5),
     Goal("runner-step", "runner", "a step in a sandbox, above `docker run --rm --init`", "", "seconds", 1.0),
 )
 

@@ -69,9 +69,9 @@ def environment(**more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(dropped)} | more
 
 
-def output(argv: Sequence[str], cwd: Path | None = None) -> str:
+def output(argv: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
     """What a command writes; raises ``BenchError`` unless it ended with 0."""
-    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"{' '.join(argv)} ended with {done.returncode}\n{done.stderr[-2000:]}")
     return done.stdout.strip()

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from . import index, kernels
+from . import index, kernels, pipelines
 from .goals import GOALS, Goal, Measured, met
 from .measure import Series, output
 
@@ -44,6 +44,7 @@ def facts(stack: str) -> dict[str, str]:
         "cells": "median (smallest to largest); bake exports the image to the engine on both sides",
         "hipcc": kernels.RIVAL,
         "dumb-pypi": index.RIVAL,
+        "PyYAML and Jinja": pipelines.RIVAL,
         "shards": "no clock: sums of the durations in `tests/bench/shards.json`; cells are over 2 to 16 shards",
     }
 

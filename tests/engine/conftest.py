@@ -25,13 +25,28 @@ from tests import plants, recipes
 
 if TYPE_CHECKING:
     from tests.engine.suite_runs import Play, Starter, Steps, Words
+from ci.build.roots import REPOSITORY as ROOTS
 from ci.world.bucket import Bucket
+from tests.engine.own import BUSY, FAMILY, TINY, own
 from tests.engine.s3_front import Front, front
 from tests.engine.sandboxes import KINDS, Box
 from tests.faults import stand
 
 ROOT = Path(__file__).resolve().parents[2]
 BUSYBOX = Path("/bin/busybox")
+LONGEST = tuple(
+    f"test_{name}.py"
+    for name in (
+        "release_real", "components_real", "slurm_real", "publish_make", "vllm_images", "release_kills", "kernels_real",
+        "artifact_real", "vllm_real", "publish_install", "suites_ends", "suites_real", "bootstrap", "caches_real",
+    )
+)  # fmt: skip
+"""Files that take minutes. They begin first, so that of several processes none works on when the others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,7 @@ def busy_root() -> Iterator[str]:
     """A root image of one static binary, made in a moment."""
     if not BUSYBOX.exists():
         pytest.fail("busybox-static is not installed: apt-get install busybox-static")
-    name = "rocm-ci-test/busy:1"
+    name = BUSY
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.add(BUSYBOX, "bin/busybox")
@@ -108,10 +123,8 @@ def busy_root() -> Iterator[str]:
             tar.addfile(made)
     docker("import", "-", name, stdin=archive.getvalue())
     yield name
-    remove_images("rocm-ci-test/")
-    for image in docker("images", "--format", "{{.Repository}}:{{.Tag}}", "rocm-ci/root").splitlines():
-        if ":busy-" in image:
-            docker("rmi", "-f", image, check=False)
+    remove_roots(name)
+    remove_images(f"{FAMILY}/")
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +143,7 @@ def sandbox_image() -> Iterator[str]:
     name = f"rocm-ci-sandboxes/busy-{secrets.token_hex(4)}:1"
     docker("import", "-", name, stdin=stand.busy_root())
     yield name
+    remove_roots(name)
     for image in (name, *(name.replace("busy-", f"no-{missing}-") for missing in ("sh", "sleep"))):
         docker("rmi", "--force", image, check=False)
 
@@ -164,12 +178,20 @@ def remove_images(prefix: str) -> None:
     docker("image", "prune", "-f", "--filter", "label=org.rocm-ci.stack=tiny", check=False)
 
 
+def remove_roots(name: str) -> None:
+    """Remove the names that our builds gave to this very root image."""
+    image = docker("image", "inspect", "--format", "{{.Id}}", name)
+    rows = docker("images", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}", ROOTS).splitlines()
+    if mine := [row.split()[1] for row in rows if row.startswith(image)]:
+        docker("rmi", "--force", *mine, check=False)
+
+
 @pytest.fixture
 def stack(tmp_path: Path, busy_root: str) -> Path:
     """The stack file of the small recipe, none of its images in the engine."""
     assert busy_root
-    remove_images("rocm-ci-test/tiny")
-    return recipes.write(tmp_path)
+    remove_images(TINY)
+    return recipes.write(tmp_path, stack=own(recipes.STACK))
 
 
 @pytest.fixture

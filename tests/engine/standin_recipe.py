@@ -25,6 +25,7 @@ import yaml
 from ci.recipe.pins import MARK
 from ci.recipe.stack import HOME
 from tests.engine import standins
+from tests.engine.own import FAMILY
 
 PINNED = {"DIGEST": f"sha256:{'c' * 64}", "SHA256": "d" * 64, "FINGERPRINT": "E" * 40, "URL": "https://host.invalid/x"}
 
@@ -66,7 +67,7 @@ def served(folder: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def recipe(folder: Path, toolchain: str, digest: str, repository: str = "rocm-ci-standin/vllm") -> Iterator[Recipe]:
+def recipe(folder: Path, toolchain: str, digest: str, repository: str = f"{FAMILY}/vllm") -> Iterator[Recipe]:
     """The recipe below ``folder``, for the image ``toolchain`` of ``digest``; downloads are served meanwhile."""
     home = folder / "docker"
     shutil.copytree(HOME, home)

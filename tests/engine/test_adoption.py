@@ -14,6 +14,7 @@ import pytest
 
 from tests import recipes
 from tests.engine.conftest import ROOT, docker, remove_images
+from tests.engine.own import TINY, own
 
 
 def run(*command: str | Path, cwd: Path, **environ: str) -> str:
@@ -50,14 +51,14 @@ def test_the_wheel_holds_the_package_and_the_recipe_and_nothing_else(wheel: Path
 
 def test_a_foreign_repository_builds_its_own_stack(installed: Path, tmp_path: Path, busy_root: str) -> None:
     assert busy_root
-    remove_images("rocm-ci-test/tiny")
+    remove_images(TINY)
     foreign = tmp_path / "foreign"
     (foreign / "ci").mkdir(parents=True)
     (foreign / "ci/__init__.py").write_text("raise RuntimeError('the foreign ci package was imported')\n")
     (foreign / "docker").mkdir()
     (foreign / "docker/Dockerfile").write_text("FROM nothing-of-ours\n")
     (foreign / "tasks.py").write_text("from rocm_ci.invoke_door import namespace\nns = namespace()\n")
-    recipes.write(foreign / "ci")
+    recipes.write(foreign / "ci", stack=own(recipes.STACK))
     (foreign / "ci/recipe").rename(foreign / "ci/rocm")
     (foreign / "ci/src/lib").rename(foreign / "lib")  # --source src is the git root by default
     for step in (("init", "--quiet"), ("add", "--all")):

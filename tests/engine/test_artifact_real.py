@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -21,10 +22,11 @@ from ci.world.bucket import Bucket
 from ci.world.ledger import Ledger
 from tests import recipes
 from tests.engine.conftest import ROOT, Cli, Ran, docker, remove_images
+from tests.engine.own import BUSY, FAMILY, own
 from tests.engine.test_stops import processes, wait_for
 
-REPOSITORY = "rocm-ci-test/artifact"
-SLEEP = "sleep 6.375"
+REPOSITORY = f"{FAMILY}/artifact"
+SLEEP = f"sleep 6.{secrets.randbelow(10**6):06}"
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def stack(tmp_path: Path, busy_root: str) -> Iterator[Path]:
     """The stack file of the recipe with an artifact stage, none of its images in the engine."""
     assert busy_root
     remove_images(REPOSITORY)
-    yield recipes.write(tmp_path, recipes.ARTIFACT_DOCKERFILE, recipes.ARTIFACT_STACK)
+    yield recipes.write(tmp_path, recipes.ARTIFACT_DOCKERFILE, own(recipes.ARTIFACT_STACK))
     remove_images(REPOSITORY)
 
 
@@ -162,7 +164,7 @@ def test_a_plan_writes_nothing_and_the_variable_does_as_the_option(
 
 def test_a_stack_without_an_artifact_stage_has_no_artifact_mode(cli: Cli, tmp_path: Path, busy_root: str) -> None:
     assert busy_root
-    tiny = options(recipes.write(tmp_path / "plain"))
+    tiny = options(recipes.write(tmp_path / "plain", stack=own(recipes.STACK)))
     assert problems(cli("build-test", "--artifact-only", *tiny, check=2)) == ["no-artifact-stage"]
 
 
@@ -292,7 +294,7 @@ def test_parents_that_only_the_registry_has(cli: Cli, tiny: tuple[str, ...], reg
     assert docker("run", "--rm", name, "cat", "/opt/from-artifact") == "1234567890"
 
     published = pushed["reference"].partition("@")[0]
-    docker("tag", "rocm-ci-test/busy:1", published)
+    docker("tag", BUSY, published)
     docker("push", published)
     assert problems(cli("build-test", "--artifact", str(tmp_path / "out"), *tiny, check=3)) == ["moved-tag"]
 
@@ -355,7 +357,8 @@ def test_killed_in_the_middle_and_run_again(
     remove_images(REPOSITORY)
     before = "FROM scratch AS test_artifact" if verb == "ship" else "COPY --from=test_artifact"
     slow = f"RUN echo {os.getpid()}-{time.monotonic_ns()} && {SLEEP}\n{before}"
-    tiny = options(recipes.write(tmp_path, recipes.ARTIFACT_DOCKERFILE.replace(before, slow), recipes.ARTIFACT_STACK))
+    dockerfile = recipes.ARTIFACT_DOCKERFILE.replace(before, slow)
+    tiny = options(recipes.write(tmp_path, dockerfile, own(recipes.ARTIFACT_STACK)))
     out = tmp_path / "out"
     cli("build-ci-base", *tiny)
     words = ("build-test", "--artifact-only", "--out", str(out), *tiny)

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tests.engine.conftest import Cli, docker, remove_images
+from tests.engine.own import BUSY, FAMILY, TINY
 
 
 def test_a_build_makes_the_chain_and_the_next_run_reuses_it(cli: Cli, tiny: tuple[str, ...]) -> None:
@@ -20,7 +21,7 @@ def test_a_build_makes_the_chain_and_the_next_run_reuses_it(cli: Cli, tiny: tupl
     name, _, digest = image.partition("@")
     assert docker("image", "inspect", "--format", "{{.Id}}", name) == digest == first.tier("test")["digest"]
     assert docker("run", "--rm", name, "cat", "/opt/both") == "1234567890"
-    assert docker("images", "--format", "{{.Tag}}", "rocm-ci-test/tiny").count("building") == 0
+    assert docker("images", "--format", "{{.Tag}}", TINY).count("building") == 0
 
     again = cli("build-test", *tiny)
     assert [(row["tier"], row["decision"]) for row in again.json["tiers"]] == [("test", "reuse")]
@@ -37,10 +38,10 @@ def test_a_reuse_asks_no_buildkit_and_needs_no_docker_client(cli: Cli, tiny: tup
 
 
 def test_the_plan_writes_nothing_and_is_what_happens(cli: Cli, tiny: tuple[str, ...]) -> None:
-    docker("tag", "rocm-ci-test/busy:1", "rocm-ci-test/keep:1")
+    docker("tag", BUSY, f"{FAMILY}/keep:1")
     plan = cli("build-base", "--plan", *tiny)
     assert not cli.state.exists()
-    assert docker("images", "-q", "rocm-ci-test/tiny") == ""
+    assert docker("images", "-q", TINY) == ""
     built = cli("build-base", *tiny)
     assert built.tier("base")["decision"] == "build"
     replanned = cli("build-base", "--plan", *tiny).tier("base")
@@ -83,14 +84,14 @@ def test_images_are_published_read_back_and_found_by_another_engine(
     row = pushed.tier("ci-base")
     assert row["published"] == f"engine, {registry}"
     assert [kept["state"] for kept in row["cache"]] == ["written"]
-    assert row["reference"].startswith(f"{registry}/team/rocm-ci-test/tiny:ci-base-v1-")
-    remove_images("rocm-ci-test/tiny")
+    assert row["reference"].startswith(f"{registry}/team/{TINY}:ci-base-v1-")
+    remove_images(TINY)
 
     found = cli("build-ci-base", *tiny).tier("ci-base")
     assert (found["decision"], found["published"], found["digest"]) == ("reuse", "registry", row["digest"])
     docker("pull", row["reference"])
     assert docker("run", "--rm", row["reference"], "cat", "/opt/both") == "1234567890"
-    remove_images("rocm-ci-test/tiny")
+    remove_images(TINY)
 
     child = cli("build-test", *tiny)
     assert [(item["tier"], item["decision"]) for item in child.json["tiers"]] == [
@@ -130,7 +131,7 @@ def test_a_failing_run_is_failed_and_shows_its_last_lines(cli: Cli, tiny: tuple[
     assert failed.json["outcome"] == "failed"
     assert failed.json["problems"][0]["reference"] == "run-failed"
     assert "the last words" in failed.json["problems"][0]["context"]
-    assert docker("images", "-q", "rocm-ci-test/tiny") == ""
+    assert docker("images", "-q", TINY) == ""
     assert (cli.state / "runs").is_dir()
     results = list((cli.state / "runs").glob("*/result.json"))
     assert len(results) == 1
@@ -145,7 +146,7 @@ def test_a_saved_definition_can_be_replayed(cli: Cli, tiny: tuple[str, ...]) -> 
         capture_output=True,
         check=True,
     )
-    replayed = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "rocm-ci-test/tiny").splitlines()
+    replayed = docker("images", "--format", "{{.Repository}}:{{.Tag}}", TINY).splitlines()
     name = next(image for image in replayed if ":building-base-" in image)
     labels = docker("image", "inspect", "--format", '{{index .Config.Labels "org.rocm-ci.identity"}}', name)
     assert labels == built.tier("base")["identity"]
@@ -154,7 +155,7 @@ def test_a_saved_definition_can_be_replayed(cli: Cli, tiny: tuple[str, ...]) -> 
 def test_a_tag_that_somebody_moved_in_the_registry_is_no_reuse(cli: Cli, tiny: tuple[str, ...], registry: str) -> None:
     tiny = (*tiny, "--registry", registry)
     name = cli("build-base", "--push", *tiny).tier("base")["reference"].partition("@")[0]
-    docker("tag", "rocm-ci-test/busy:1", name)
+    docker("tag", BUSY, name)
     docker("push", name)
     docker("rmi", name)
     moved = cli("build-base", *tiny, check=3)

@@ -21,6 +21,7 @@ from ci.build.progress import Progress
 from ci.world.bucket import Bucket
 from ci.world.clock import SystemClock
 from tests.engine.conftest import Cli, Ran, docker
+from tests.engine.own import FAMILY, own
 from tests.faults.front import Front, front
 from tests.unit.registry_replies import API, JSON, Reply, errors
 
@@ -69,7 +70,7 @@ class Recipe:
     def __post_init__(self) -> None:
         self.folder.mkdir()
         for name, text in {"Dockerfile.tiny": DOCKERFILE, "tiny.yaml": STACK}.items():
-            (self.folder / name).write_text(text.replace("MARK", self.mark).replace("IMAGE", self.root))
+            (self.folder / name).write_text(own(text.replace("MARK", self.mark).replace("IMAGE", self.root)))
         (self.folder / "native.txt").write_text(f"native of {self.mark}\n")
         self.edit("first")
 
@@ -118,9 +119,6 @@ def recipe(cli: Cli, tmp_path: Path, sandbox_image: str) -> Iterator[Recipe]:
     made = Recipe(cli, tmp_path / "recipe", f"caches{secrets.token_hex(4)}", sandbox_image)
     yield made
     made.remove()
-    for image in docker("images", "--format", "{{.Repository}}:{{.Tag}}", "rocm-ci/root").splitlines():
-        if f":{made.mark}-" in image:
-            docker("rmi", "--force", image, check=False)
 
 
 def states(row: dict[str, Any]) -> list[str]:
@@ -249,7 +247,7 @@ echo '{"_type": "https://in-toto.io/Statement/v0.1", "predicateType": "https://s
 @pytest.fixture
 def scanner(tmp_path: Path, sandbox_image: str) -> Iterator[tuple[str, str]]:
     """An image that scans nothing and writes an SBOM: its name and digest."""
-    name = f"rocm-ci-test/scanner-{secrets.token_hex(4)}:1"
+    name = f"{FAMILY}/scanner-{secrets.token_hex(4)}:1"
     (tmp_path / "scan").mkdir()
     (tmp_path / "scan" / "scan.sh").write_text(SCANNER)
     (tmp_path / "scan" / "Dockerfile").write_text(

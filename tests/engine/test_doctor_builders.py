@@ -15,6 +15,7 @@ from ci.build import builder
 from ci.recipe import stack as stacks
 from tests import recipes
 from tests.engine.conftest import Cli, docker
+from tests.engine.own import BUSY, FAMILY, TINY, own
 
 KUBE = """\
 apiVersion: v1
@@ -82,8 +83,8 @@ def test_none_of_that_name(cli: Cli, config: dict[str, str]) -> None:
 
 def pinned(folder: Path, digest: str) -> tuple[str, ...]:
     """The small recipe on a root that is known by its digest; options that choose it."""
-    root = "rocm-ci-test/busy:1}"
-    path = recipes.write(folder, stack=recipes.STACK.replace(root, "rocm-ci-test/busy:1, digest: ROOT_DIGEST}"))
+    root = f"{BUSY}}}"
+    path = recipes.write(folder, stack=own(recipes.STACK).replace(root, f"{BUSY}, digest: ROOT_DIGEST}}"))
     (path.parent / "pins.json").write_text(json.dumps({"EPOCH": "2026-01", "ROOT_DIGEST": digest}))
     return ("--stack", str(path), "--source", f"src={folder / 'src'}")
 
@@ -102,14 +103,14 @@ def test_a_build_ends_before_it_begins(
     assert "cannot be reached" in silent.stderr
     blind = cli("build-base", *tiny, check=2, cwd=None, **environ)
     assert "only the engine has busy" in blind.stderr
-    assert docker("images", "-q", "rocm-ci-test/tiny") == ""
+    assert docker("images", "-q", TINY) == ""
     assert kept(config) == before
 
 
 def test_a_loaded_image_has_the_digest_that_buildkit_says(tmp_path: Path) -> None:
     """What another driver's ``type=docker`` does: BuildKit's archive is loaded; a second export has another digest."""
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
-    name = "rocm-ci-x-doc/loaded"
+    name = f"{FAMILY}/loaded"
 
     def build(output: str) -> str:
         metadata = tmp_path / "metadata.json"

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.faults.stand import processes as processes_of
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 CI = (sys.executable, "-m", "ci")
@@ -272,7 +274,8 @@ def verb(session):
 
 @nox.session
 def suite(session):
-    ours.run(session, "pytest", "-p", "no:cacheprovider", "--confcutdir", {tests!r}, "-c", {config!r}, {test!r})
+    words = ("-p", "no:cacheprovider", "--confcutdir", {tests!r}, "-c", {config!r}, {test!r})
+    ours.run(session, "pytest", *words, *session.posargs)
 """
 
 
@@ -364,9 +367,12 @@ def has_socket(pid: int) -> bool:
     return False
 
 
-def test_a_stopped_nox_takes_pytest_along_and_fixtures_clean_up(run: Door, noxfile: Path) -> None:
+@pytest.mark.parametrize("processes", [(), ("--numprocesses=1",)], ids=["one process", "several"])
+def test_a_stopped_nox_takes_pytest_along_and_fixtures_clean_up(
+    run: Door, noxfile: Path, processes: tuple[str, ...]
+) -> None:
     env = {**run.environ, "PYTHONPATH": str(ROOT)}
-    argv = [*NOX, "-f", str(noxfile), "-s", "suite"]
+    argv = [*NOX, "-f", str(noxfile), "-s", "suite", "--", *processes]
     with subprocess.Popen(
         argv, cwd=noxfile.parent, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
     ) as nox:
@@ -376,6 +382,7 @@ def test_a_stopped_nox_takes_pytest_along_and_fixtures_clean_up(run: Door, noxfi
         nox.wait(timeout=60)
         until((noxfile.parent / "tidied").exists, "the test was not unwound")
         until(lambda: not alive(suite), "pytest was left behind")
+        until(lambda: not processes_of(str(noxfile.parent)), "a process of its tests was left behind")
 
 
 def test_a_parent_that_died_before_we_could_ask_ends_us(run: Door) -> None:

@@ -14,10 +14,11 @@ import pytest
 
 from ci.recipe.stack import HOME
 from tests.engine.conftest import ROOT, Cli, Ran, docker, remove_images
+from tests.engine.own import FAMILY
 from tests.unit import audit_makers as make
 from tests.unit.image_makers import distribution, elf
 
-REPOSITORY = "rocm-ci-audited/tiny"
+REPOSITORY = f"{FAMILY}/audited"
 SITE = "opt/venv/site-packages"
 STACK = """\
 schema: 1
@@ -114,9 +115,6 @@ def recipe(tmp_path: Path, cli: Cli, sandbox_image: str) -> Iterator[Recipe]:
     folder.mkdir()
     yield Recipe(folder, cli, sandbox_image)
     remove_images(REPOSITORY)
-    for image in docker("images", "--format", "{{.Repository}}:{{.Tag}}", "rocm-ci/root").splitlines():
-        if ":audited-" in image:
-            docker("rmi", "-f", image, check=False)
 
 
 def refused(recipe: Recipe, *options: str) -> list[dict[str, Any]]:
@@ -127,7 +125,7 @@ def refused(recipe: Recipe, *options: str) -> list[dict[str, Any]]:
     assert {problem["reference"] for problem in problems} == {"image-contract"}
     (report,) = recipe.cli.state.glob("runs/*/base/audit.json")
     assert json.loads(report.read_text())["outcome"] == "contract"
-    assert docker("ps", "-a", "--format", "{{.Names}}", "--filter", "label=org.rocm-ci.step=audit") == ""
+    assert docker("ps", "-aq", "--filter", f"label=org.rocm-ci.run={report.parents[1].name}") == ""
     return problems
 
 

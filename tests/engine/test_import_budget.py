@@ -10,6 +10,7 @@ import pytest
 
 from tests import recipes
 from tests.engine.conftest import Cli
+from tests.engine.own import own
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"docker", "git", "requests", "rich", "urllib3", "nox", "invoke", "obstore", "asyncio", "multiprocessing"}
@@ -40,7 +41,7 @@ def heavy(modules: set[str]) -> set[str]:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, busy_root: str) -> Path:
     assert busy_root
-    return recipes.write(tmp_path_factory.mktemp("budget"))
+    return recipes.write(tmp_path_factory.mktemp("budget"), stack=own(recipes.STACK))
 
 
 @pytest.fixture

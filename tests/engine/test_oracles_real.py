@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ci.build.progress import Progress
 from tests import recipes
 from tests.engine.conftest import Cli, docker, remove_images
+from tests.engine.own import TINY, own
 
 COPY = st.sampled_from(
     [
@@ -74,13 +75,13 @@ def test_equal_identity_means_everything_is_cached(
 ) -> None:
     assert busy_root
     folder: Path = tmp_path_factory.mktemp("generated")
-    file = recipes.write(folder, dockerfile(first, second, "one"), STACK)
+    file = recipes.write(folder, dockerfile(first, second, "one"), own(STACK))
     (folder / "recipe/.dockerignore").write_text("Dockerfile.tiny\n")  # COPY . would make its comments an input
     # A Dockerfile that `COPY .` takes along is an input like any other, down to its comments: here it stays out.
     (folder / "recipe/.dockerignore").write_text("**/*.md\nDockerfile.tiny\n")
     options = ("--stack", str(file), "--source", f"src={folder / 'src'}", "--json")
     one = cli("build-base", *options)
-    remove_images("rocm-ci-test/tiny")
+    remove_images(TINY)
     (folder / "recipe/Dockerfile.tiny").write_text(dockerfile(first, second, "two\n\n# three"))
     for path in (folder / "recipe").rglob("*.sh"):
         os.utime(path, (10, 10), follow_symlinks=False)
@@ -88,12 +89,12 @@ def test_equal_identity_means_everything_is_cached(
     assert one.tier("base")["identity"] == two.tier("base")["identity"]
     assert two.tier("base")["decision"] == "build"
     assert progress_of(two.json).all_cached
-    remove_images("rocm-ci-test/tiny")
+    remove_images(TINY)
 
 
 def test_provenance_names_no_image_outside_the_manifest(cli: Cli, busy_root: str, tmp_path: Path) -> None:
     assert busy_root
-    stack = recipes.write(tmp_path)
+    stack = recipes.write(tmp_path, stack=own(recipes.STACK))
     options = ("--stack", str(stack), "--source", f"src={tmp_path / 'src'}", "--json")
     built = cli("build-ci-base", *options).json
     folder = Path(built["run_folder"]) / "ci-base"
@@ -107,6 +108,7 @@ def test_provenance_names_no_image_outside_the_manifest(cli: Cli, busy_root: str
 def test_what_the_model_misses_fails_the_build_instead_of_going_stale(cli: Cli, busy_root: str, tmp_path: Path) -> None:
     """A file that RUN reads through a mount of a narrower source is not in the context at all."""
     assert busy_root
-    stack = recipes.write(tmp_path, recipes.DOCKERFILE.replace("cat /run/needs.txt", "cat /run/../first.txt"))
+    reads = recipes.DOCKERFILE.replace("cat /run/needs.txt", "cat /run/../first.txt")
+    stack = recipes.write(tmp_path, reads, own(recipes.STACK))
     options = ("--stack", str(stack), "--source", f"src={tmp_path / 'src'}", "--json")
     assert cli("build-base", *options, check=1).json["outcome"] == "failed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -430,3 +431,9 @@ def test_a_signal_heard_where_python_ignores_errors_comes_again() -> None:
     with pytest.raises(Interrupted) as caught:
         _finalize_and_wait()
     assert caught.value.signal == signal.SIGTERM
+
+
+@pytest.mark.parametrize("feed", [b"", b"one\n\xff", b"x" * (1 << 20)])
+def test_a_child_reads_what_it_is_fed_to_its_end(feed: bytes) -> None:
+    finished = run(python("import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())", feed=feed))
+    assert finished.stdout.strip() == hashlib.sha256(feed).hexdigest()

@@ -34,9 +34,11 @@ from ci.world.ledger import Ledger
 from ci.world.registry import MANIFEST_TYPES
 from ci.world.store import Folder
 from tests import wheels
-from tests.engine.conftest import docker, remove_images
+from tests.engine.conftest import remove_images
+from tests.engine.own import BUSY, FAMILY
+from tests.engine.suite_runs import left_behind
 
-REPOSITORY = "rocm-ci-test/pubmake"
+REPOSITORY = f"{FAMILY}/pubmake"
 CANARY = "canary-5b1f"
 STACK = f"""\
 schema: 1
@@ -49,7 +51,7 @@ channels: channels.yaml
 args:
   COLOUR: {{type: text, default: blue}}
 roots:
-  busy: {{image: rocm-ci-test/busy:1}}
+  busy: {{image: {BUSY}}}
 tiers:
   test: {{dockerfile: Dockerfile.plant, target: t, parents: {{ROOT: busy}}}}
   wheels: {{dockerfile: Dockerfile.plant, target: wheels}}
@@ -326,14 +328,14 @@ def test_a_lookup_without_an_answer_ends_the_run_before_it_writes(plant: Plant) 
 
 def test_a_registry_of_the_channels_own_gets_copies(plant: Plant) -> None:
     plant.make()
-    plant.channels(repository="rocm-ci-test/pubmake-released")
+    plant.channels(repository=f"{REPOSITORY}-released")
     plant.commit()
     assert plant.parts() == {"main": "copy", "my-tool": "build", "wheels": "copy"}
     release = plant.make().release
     assert plant.builds == ["pack my-tool"]
     (image,) = release.images
-    assert served(plant.registry, "rocm-ci-test/pubmake-released", image) == image.digest
-    assert release.place == f"{plant.registry}/rocm-ci-test/pubmake-released"
+    assert served(plant.registry, f"{REPOSITORY}-released", image) == image.digest
+    assert release.place == f"{plant.registry}/{REPOSITORY}-released"
 
     plant.forget("test")
     assert plant.parts()["main"] == "there", "the copy counts, whatever became of the first"
@@ -342,7 +344,7 @@ def test_a_registry_of_the_channels_own_gets_copies(plant: Plant) -> None:
 
 
 def test_a_copy_that_somebody_replaced_is_no_reuse(plant: Plant) -> None:
-    plant.channels(repository="rocm-ci-test/pubmake-released")
+    plant.channels(repository=f"{REPOSITORY}-released")
     plant.commit()
     (first,) = plant.make().release.images
     plant.write("recipe/marker", "2")
@@ -423,7 +425,7 @@ def test_a_tier_with_more_than_wheels_is_refused(plant: Plant) -> None:
     with pytest.raises(ContractError, match=r"notes/readme\.txt"):
         plant.make()
     assert list(plant.store.rglob(SET)) != [], "the project's wheel was kept before"
-    assert docker("ps", "-aq", "--filter", "name=wheels-export") == ""
+    assert left_behind(plant.state) == []
 
 
 def test_a_wheel_that_breaks_its_contract_is_refused(plant: Plant) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import Cli, Ran, docker, remove_images
+from tests.engine.own import TINY
 from tests.faults.front import Front, front
 from tests.unit.registry_replies import API, JSON, Reply, errors
 
@@ -99,7 +100,7 @@ def site(cli: Cli, registry: str, stack: Path, tmp_path: Path) -> Iterator[Site]
         options = ("--stack", str(stack), "--source", f"src={stack.parent.parent / 'src'}", "--json")
         yield Site(cli, door, tmp_path, stack, options)
         remove_images(f"127.0.0.1:{door.port}/")
-    remove_images("rocm-ci-test/tiny")
+    remove_images(TINY)
 
 
 def decisions(ran: Ran) -> list[tuple[str, str]]:
@@ -115,25 +116,25 @@ def test_a_hostile_fork_writes_in_its_scope_and_nowhere_else(site: Site) -> None
 
     site.door.spoil = denied
     site.edit("pins.json", "2026-01", "2026-02")
-    site.edit("tiny.yaml", "repository: rocm-ci-test/tiny", "repository: team/rocm-ci-test/tiny")
+    site.edit("tiny.yaml", f"repository: {TINY}", f"repository: team/{TINY}")
     site.edit("Dockerfile.tiny", "echo one", "echo evil")
     fork = site.run(PULL, "build-base", "--push")
     scope = fork.json["trust"]["scope"]
     assert scope.startswith("pr-12-somebody-project-")
-    assert [path for path in site.writes if path.startswith(f"/v2/scratch/{scope}/team/rocm-ci-test/tiny/cache/")]
+    assert [path for path in site.writes if path.startswith(f"/v2/scratch/{scope}/team/{TINY}/cache/")]
     assert [path for path in site.writes if not path.startswith(f"/v2/scratch/{scope}/")] == []
     assert site.canonical() == before
     row = fork.tier("base")
     assert row["published"] == f"engine, scope {site.host}/scratch/{scope}"
-    assert row["reference"].startswith(f"{site.host}/scratch/{scope}/team/rocm-ci-test/tiny:base-v1-")
+    assert row["reference"].startswith(f"{site.host}/scratch/{scope}/team/{TINY}:base-v1-")
 
-    remove_images("rocm-ci-test/tiny")
+    remove_images(TINY)
     again = site.run(PULL, "build-base", "--push")
     assert decisions(again) == [("base", "reuse")]
     assert (again.tier("base")["published"], again.tier("base")["digest"]) == ("scope", row["digest"])
     assert again.tier("base")["reasons"] == ["built before: found in the scope"]
 
-    remove_images("rocm-ci-test/tiny")
+    remove_images(TINY)
     merged = site.run(MAIN, "plan")
     assert merged.tier("base")["identity"] == row["identity"]
     assert merged.tier("base")["decision"] == "build"
@@ -142,13 +143,13 @@ def test_a_hostile_fork_writes_in_its_scope_and_nowhere_else(site: Site) -> None
 
 def test_an_untrusted_build_reuses_what_trusted_builds_published(site: Site) -> None:
     main = site.run(MAIN, "build-base", "--push").tier("base")
-    remove_images("rocm-ci-test/tiny")
+    remove_images(TINY)
     site.door.spoil = denied
     fork = site.run(PULL, "build-ci-base", "--push")
     assert decisions(fork) == [("base", "reuse"), ("ci-base", "build")]
     assert (fork.tier("base")["digest"], fork.tier("base")["published"]) == (main["digest"], "registry")
     assert [path for path in site.writes if not path.startswith("/v2/scratch/")] == []
-    remove_images("rocm-ci-test/tiny")
+    remove_images(TINY)
     assert site.run(MAIN, "plan").tier("ci-base")["decision"] == "build"
 
 
@@ -168,7 +169,7 @@ def test_a_fork_that_writes_mains_cache_fails_and_changes_nothing(site: Site) ->
     folder = Path(built.json["run_folder"]) / "base"
     bake = folder / "bake.json"
     definition = json.loads(bake.read_text())
-    reference = f"{site.host}/team/rocm-ci-test/tiny/cache:base"
+    reference = f"{site.host}/team/{TINY}/cache:base"
     definition["target"]["base"]["cache-to"] = [f"type=registry,ref={reference},mode=max"]
     bake.write_text(json.dumps(definition))
     by_hand = subprocess.run(
@@ -187,7 +188,7 @@ def test_what_credentials_allow_and_what_they_do_not_are_three_things(site: Site
     site.door.spoil = denied
     promised = site.run(MAIN, "build-base", "--push", check=4)
     assert promised.json["problems"][0]["reference"] == "registry-push-denied"
-    assert docker("images", "-q", "rocm-ci-test/tiny") == ""  # it is found out before anything is built
+    assert docker("images", "-q", TINY) == ""  # it is found out before anything is built
 
     laptop = site.without_policy({}, "build-base", "--push")
     assert laptop.tier("base")["published"] == f"engine, not published: there are no credentials for {site.host}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -16,11 +17,12 @@ import pytest
 from ci.world.ledger import Ledger
 from tests import recipes
 from tests.engine.conftest import Cli, docker, remove_images
+from tests.engine.own import FAMILY, TINY, own
 
 ROOT = Path(__file__).resolve().parents[2]
 DOORS = {"python": (sys.executable, "-m", "ci"), "inv": (str(Path(sys.executable).parent / "inv"),)}
-REPOSITORY = "rocm-ci-test/stops"
-SLEEP = "sleep 6.125"
+REPOSITORY = f"{FAMILY}/stops"
+SLEEP = f"sleep 6.{secrets.randbelow(10**6):06}"
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def stack(tmp_path: Path, busy_root: str) -> Path:
     dockerfile = dockerfile.replace(
         "\nFROM ${BASE_IMAGE} AS ci_base", f"RUN {SLEEP}\n\nFROM ${{BASE_IMAGE}} AS ci_base"
     )
-    return recipes.write(tmp_path, dockerfile, recipes.STACK.replace("rocm-ci-test/tiny", REPOSITORY))
+    return recipes.write(tmp_path, dockerfile, own(recipes.STACK).replace(TINY, REPOSITORY))
 
 
 def processes(words: str) -> list[int]:

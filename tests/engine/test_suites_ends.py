@@ -22,6 +22,7 @@ from ci.world.gpus import allotted, inventory
 from ci.world.leases import held, leased
 from tests import nodes, plants
 from tests.engine.conftest import Cli, docker
+from tests.engine.own import FAMILY, own
 from tests.engine.suite_runs import CI, INV, NOX, RUNTIMES, Play, Starter, at_work, left_behind, step
 
 SMALL = {"small": {"shm_mb": 64, "memory_mb": 256, "pids": 40}}
@@ -91,7 +92,7 @@ def test_an_image_without_python_has_no_evidence_and_the_same_outcome(play: Play
 @pytest.fixture
 def bare() -> Iterator[str]:
     """An image without a shell."""
-    name = f"rocm-ci-test/bare-{secrets.token_hex(4)}:1"
+    name = f"{FAMILY}/bare-{secrets.token_hex(4)}:1"
     docker("import", "-", name, stdin=b"\0" * 10240)
     yield name
     docker("rmi", "-f", name, check=False)
@@ -103,7 +104,7 @@ def test_an_image_without_a_shell_breaks_the_contract(play: Play, bare: str) -> 
 
 
 def test_an_image_that_vanishes_between_plan_and_start(start: Starter, busy_root: str, cli: Cli) -> None:
-    name = f"rocm-ci-test/vanishes-{secrets.token_hex(4)}:1"
+    name = f"{FAMILY}/vanishes-{secrets.token_hex(4)}:1"
     made = docker("import", "-", name, stdin=_archive_of(busy_root))
     waits = "echo 'at work'; until [ -e {results}/go ]; do sleep 0.05; done"
     steps = {"first": {"commands": [{"run": ["sh", "-c", waits]}]}, "second": {"commands": [{"run": ["true"]}]}}
@@ -262,7 +263,8 @@ def test_what_was_not_begun_is_named(start: Starter) -> None:
 
 def test_ctrl_c_while_the_image_is_built(start: Starter, cli: Cli, tmp_path: Path, busy_root: str) -> None:
     stack = plants.write(tmp_path / "plant", {"any": {"commands": [plants.python("pass")]}})
-    stack.write_text(stack.read_text().replace("rocm-ci-test/busy:1", busy_root))
+    assert busy_root
+    stack.write_text(own(stack.read_text()))
     step_of = f"RUN --network=none echo at work; sleep 600.{secrets.randbelow(10**6)}"
     (stack.parent / "Dockerfile.plant").write_text(f"ARG ROOT=x\nFROM ${{ROOT}} AS t\n{step_of}\n")
     running = start(CI, stack=stack, image=False, ready="| at work")
@@ -271,7 +273,7 @@ def test_ctrl_c_while_the_image_is_built(start: Starter, cli: Cli, tmp_path: Pat
     assert (code, running.result["outcome"]) == (130, "interrupted")
     assert json.loads(out)["problems"][0]["reference"] == "interrupted"
     assert left_behind(cli.state) == []
-    assert docker("images", "-q", "rocm-ci-test/plant") == ""
+    assert docker("images", "-q", f"{FAMILY}/plant") == ""
 
 
 def test_ctrl_c_while_others_have_the_gpus(start: Starter, cli: Cli, tmp_path: Path) -> None:

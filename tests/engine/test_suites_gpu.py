@@ -33,11 +33,13 @@ from tests import plants
 from tests.engine import gpu_node
 from tests.engine.conftest import ROOT, Cli, Ran, docker
 from tests.engine.gpu_node import KFD_GROUP, RENDER_GROUP, Stand, health, look, wait
+from tests.engine.own import FAMILY
+from tests.nodes import put
 
 GUARD = 120
 """Seconds a test waits for what should happen by itself."""
 
-IMAGE = "rocm-ci-test-gpu:1"
+IMAGE = f"{FAMILY}/gpu:1"
 HOSTILE = ("ENV ROCR_VISIBLE_DEVICES=7", "ENV CUDA_VISIBLE_DEVICES=7")
 IPC_LOCK = 14
 FIRST = "0000:05:00.0"
@@ -304,6 +306,15 @@ def test_after_a_kill_the_gpus_are_proven_well_all_the_same(stand: Callable[[str
     assert (row["outcome"], len(row["reasons"]), on.marks()) == ("timeout", 1, {})
     asked = Path(row["commands"][0]["folder"]).parent / "asked"
     assert asked.read_text().split() == ["well", "well"], "before and after"
+
+
+def test_the_nics_of_a_node_are_seen_before_anything_is_started(stand: Callable[[str], Stand]) -> None:
+    on = stand("mi300x")
+    for name, text in (("vendor", "0x14e4"), ("device", "0x1760"), ("class", "0x020000")):
+        put(on.machine.root / f"sys/bus/pci/devices/0000:09:00.0/{name}", f"{text}\n")
+    stack = on.stack({"has": look(nic="bnxt"), "lacks": look(nic="ainic")})
+    planned = {each["step"]: each["skip"] for each in on.run(stack, "--plan", check=0).json["steps"]}
+    assert planned == {"has": None, "lacks": "needs the ainic NIC: this node has bnxt"}
 
 
 # --- video memory ---------------------------------------------------------------------------------

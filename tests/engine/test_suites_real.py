@@ -12,6 +12,7 @@ import pytest
 
 from tests import plants
 from tests.engine.conftest import ROOT, Cli, docker
+from tests.engine.own import own
 from tests.engine.suite_runs import INV, RUNTIMES, Play, Starter, left_behind, step
 
 
@@ -176,6 +177,7 @@ def test_a_secret_reaches_the_step_that_declares_it_and_no_other(cli: Cli, tmp_p
 def test_an_image_that_cannot_be_built_is_shown_as_a_build_shows_it(cli: Cli, tmp_path: Path, busy_root: str) -> None:
     assert busy_root
     stack = plants.write(tmp_path / "plant", {"one": {"commands": [plants.python("pass")]}})
+    stack.write_text(own(stack.read_text()))
     (tmp_path / "plant" / "Dockerfile.plant").write_text(
         "ARG ROOT=x\nFROM ${ROOT} AS t\nRUN echo so it broke && false\n"
     )

@@ -10,6 +10,7 @@ from ci.world.clock import SystemClock
 from ci.world.http import send
 from ci.world.registry import Found, Registry
 from tests.engine.conftest import Cli, docker
+from tests.engine.own import TINY
 
 SMALL = Manifest.of([Input("epoch", "", "2026-11"), Input("arg", "A", "é")])
 LARGE = Manifest.of(Input("file", f"recipe:{n}", f"0644 {n * 7919:064x}") for n in range(9000))
@@ -43,9 +44,9 @@ def test_a_published_image_has_its_manifest_beside_it(cli: Cli, tiny: tuple[str,
     pushed = cli("build-base", "--push", "--registry", registry, *tiny).tier("base")
     name = pushed["reference"].partition("@")[0]
     oci = client(registry)
-    seen = oci.head("rocm-ci-test/tiny", pushed["reference"].partition("@")[0].rpartition(":")[2])
+    seen = oci.head(TINY, pushed["reference"].partition("@")[0].rpartition(":")[2])
     assert isinstance(seen, Found)
-    manifest = travel.fetch(oci, "rocm-ci-test/tiny", seen.digest)
+    manifest = travel.fetch(oci, TINY, seen.digest)
     assert manifest is not None
     assert manifest.identity == pushed["identity"]
     packed = docker("image", "inspect", "--format", '{{index .Config.Labels "org.rocm-ci.manifest"}}', name)

@@ -15,6 +15,7 @@ import pytest
 from ci.build.progress import Progress
 from tests.engine import standins
 from tests.engine.conftest import Cli, Ran, docker, remove_images
+from tests.engine.own import FAMILY
 from tests.engine.standin_recipe import Recipe, recipe
 
 COMPILING = {"csrc-build", "rust_toolchain", "rust_build", "build_vllm_dependencies"}
@@ -26,7 +27,7 @@ def images(toolchain: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     digest = docker("image", "inspect", "--format", "{{.Id}}", toolchain)
     with recipe(tmp_path_factory.mktemp("images"), toolchain, digest) as made:
         yield made
-    remove_images("rocm-ci-standin/")
+    remove_images(f"{FAMILY}/vllm")
 
 
 @pytest.fixture(scope="module")

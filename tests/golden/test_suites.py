@@ -101,13 +101,31 @@ ODD = run(
     step("odd", Outcome.FAILED, LONG, f"a.py::test_{HOSTILE} failed: {HOSTILE}", f"2 skipped: {HOSTILE}"),
     reasons=(f"odd: shard 1 of 2 lacks a.py::{HOSTILE}",),
 )
+SOFT = run(
+    Outcome.OK,
+    GOOD,
+    step(
+        "new-kernels",
+        Outcome.FAILED,
+        f"a.py::test_| failed: <b>{HOSTILE}`",
+        counts=Counts(4, 3, 1),
+        soft="not stable yet (until 2027-01-01)",
+        replay="python -m ci test rocm-tests --only new-kernels --image r:t@sha256:1 --stack 'a b.yaml'",
+    ),
+    reasons=("1 soft failure: new-kernels: not stable yet (until 2027-01-01)",),
+)
 NOTHING = run(Outcome.EMPTY, left_out("gpu", "needs 1 GPU: the image has no GPU runtime"), reasons=("nothing was run",))
-RUNS = {"mixed": MIXED, "broken-off": BROKEN_OFF, "odd": ODD, "nothing": NOTHING}
+RUNS = {"mixed": MIXED, "broken-off": BROKEN_OFF, "odd": ODD, "soft": SOFT, "nothing": NOTHING}
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_text(name: str, golden: Callable[[str, str], None]) -> None:
     golden(f"{name}.txt", suites.answer(RUNS[name]).text + "\n")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_markdown(name: str, golden: Callable[[str, str], None]) -> None:
+    golden(f"{name}.md", suites.answer(RUNS[name]).page)
 
 
 @pytest.mark.parametrize("name", RUNS)

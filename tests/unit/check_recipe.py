@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 from ci.check import material
@@ -11,6 +12,7 @@ from ci.settings import capture
 from ci.world.process import Command, Finished
 from tests import recipes
 
+TODAY = date(2026, 11, 22)
 Check = Callable[..., tuple[Finding, ...]]
 FIRST = "FROM ${BASE_IMAGE} AS unreached"
 PLANTED = recipes.DOCKERFILE.splitlines().index(FIRST) + 2
@@ -24,7 +26,7 @@ def no_git(command: Command, *_rest: object) -> Finished:
 
 def found(stack: str, **environ: str) -> tuple[Finding, ...]:
     """What ``check`` finds in a stack."""
-    return apply(material.read(capture({"--stack": stack}, environ), no_git))
+    return apply(material.read(capture({"--stack": stack}, environ), no_git, today=TODAY))
 
 
 def plant(

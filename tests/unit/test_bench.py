@@ -41,6 +41,8 @@ def test_the_promised_bounds() -> None:
         "shards-split": None,
         "shards-set-up": 1.0,
         "shards-modulo": 1.0,
+        "pipeline": 0.35,
+        "pipeline-rival": 1 / 5,
         "runner-step": 1.0,
     }
 

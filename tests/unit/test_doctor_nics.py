@@ -175,6 +175,15 @@ def test_two_makers_in_one_node(node: Node) -> None:
     )
 
 
+def test_the_backends_whose_cards_a_node_has(tmp_path: Path, node: Node) -> None:
+    assert cards.backends(node.root) == ("ainic",)
+    node.card("0000:08:00.0", "0x14e4", "0x16d7")
+    assert cards.backends(node.root) == ("ainic",), "Broadcom's, but none for RDMA between GPUs"
+    node.card("0000:09:00.0", "0x14e4", "0x1760")
+    assert cards.backends(node.root) == ("ainic", "bnxt")
+    assert cards.backends(tmp_path / "none") == ()
+
+
 def test_images_install_what_is_said_here() -> None:
     script = (ROOT / "docker/scripts/nic-vendor.sh").read_text()
     for maker in nics.MAKERS:

@@ -272,7 +272,8 @@ def test_another_key_than_the_pinned_one(tmp_path: Path) -> None:
 
 
 def packages(**versions: str) -> bytes:
-    return gzip.compress("".join(f"Package: {k}\nVersion: {v}\n\n" for k, v in versions.items()).encode())
+    text = "".join(f"Package: {k}\nVersion: {v}\n\n" for k, v in versions.items())
+    return gzip.compress(text.encode(), mtime=0)  # it is in the names of tests, which every process must find the same
 
 
 AINIC = "https://nic.example/ainic/1.2.3-a-4/dists/jammy"

@@ -50,7 +50,7 @@ REFUSED = {
     "merge": ("a: &x {b: 1}\nc:\n  <<: *x\n", "ambiguous-value", "3:3"),
     "tag on a scalar": ("a: !thing b\n", "ambiguous-value", "1:4"),
     "tag on a mapping": ("a: !thing {b: 1}\n", "ambiguous-value", "1:4"),
-    "contains itself": ("a: &x [*x]\n", "ambiguous-value", "1:4"),
+    "contains itself": ("a: &x [*x]\n", "ambiguous-value", "1:8"),
     "two documents": ("a: 1\n---\nb: 2\n", "syntax", "2:1"),
     "unclosed": ("a: [1\n", "syntax", "2:1"),
     "tab": ("a:\n\tb: 1\n", "syntax", "2:1"),

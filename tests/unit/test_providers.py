@@ -179,3 +179,51 @@ def test_facts_read_as_a_sentence() -> None:
     assert str(Facts("github", OWN, FORK, pull_request="12")) == f"github: pull request 12 of {OWN}, from {FORK}"
     assert str(Facts("github", OWN, OWN, pull_request="12")) == f"github: pull request 12 of {OWN}"
     assert str(Facts("github", OWN, "", pull_request="12")).endswith("from an unknown repository")
+
+
+@pytest.mark.parametrize(
+    ("changes", "base", "labels"),
+    [
+        ({"BUILDKITE_PULL_REQUEST": "12"}, "release", ("ready", "two words")),
+        ({"BUILDKITE_PULL_REQUEST": "false"}, "", ()),
+        ({"BUILDKITE_PULL_REQUEST": "12", "BUILDKITE_PULL_REQUEST_LABELS": ""}, "release", ()),
+    ],
+)
+def test_what_buildkite_says_a_pull_request_is_for(
+    changes: Mapping[str, str], base: str, labels: tuple[str, ...]
+) -> None:
+    told = {
+        "BUILDKITE_PULL_REQUEST_BASE_BRANCH": "release",
+        "BUILDKITE_PULL_REQUEST_LABELS": "ready, two words,,",
+    }
+    found = facts_of(capture({}, {**BUILDKITE, **told, **changes}))
+    assert found is not None
+    assert (found.base, found.labels) == (base, labels)
+
+
+def test_what_github_says_a_branch_was_before_a_push() -> None:
+    pushed = github.facts(GITHUB, {"before": "a" * 40})
+    assert (GITHUB["GITHUB_EVENT_NAME"], pushed.before) == ("push", "a" * 40)
+    assert github.facts({**GITHUB, "GITHUB_EVENT_NAME": "schedule"}, {"before": "a" * 40}).before == ""
+    for other in ("0" * 40, "--output=x", "main", 3, None):  # none; or nothing that may be given to git
+        assert github.facts(GITHUB, {"before": other}).before == ""
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([{"name": "ready"}, {"name": "two words"}], ("ready", "two words")),
+        ([{"name": ""}, {"id": 3}, "x", {"name": 4}], ()),
+        ({"name": "ready"}, ()),
+        (None, ()),
+    ],
+)
+def test_what_github_says_a_pull_request_is_for(tmp_path: Path, labels: object, expected: tuple[str, ...]) -> None:
+    file = tmp_path / "event.json"
+    file.write_text(json.dumps({"pull_request": {**pull(12, "team/project")["pull_request"], "labels": labels}}))
+    environ = {**GITHUB, **PULL, "GITHUB_BASE_REF": "release", "GITHUB_EVENT_PATH": str(file)}
+    found = facts_of(capture({}, environ))
+    assert found is not None
+    assert (found.base, found.labels) == ("release", expected)
+    pushed = github.facts({**GITHUB, "GITHUB_BASE_REF": "release"}, {"pull_request": {"labels": [{"name": "ready"}]}})
+    assert (pushed.base, pushed.labels) == ("", ())

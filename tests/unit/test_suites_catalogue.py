@@ -10,7 +10,7 @@ import pytest
 
 from ci.errors import CiError, ConfigError
 from ci.recipe import stack
-from ci.suites import catalogue
+from ci.suites import catalogue, words
 from ci.suites.catalogue import Bounds, Command, Limits
 
 GOOD = """\
@@ -136,3 +136,20 @@ def test_a_stack_without_suites_says_where_to_name_them() -> None:
     with pytest.raises(CiError, match="has no suite 'shutdown-timout'") as caught:
         catalogue.load(found).suite("shutdown-timout")
     assert "shutdown-timeout" in caught.value.problems[0].hint
+
+
+def test_a_command_may_have_an_environment_of_its_own(read: Callable[[str], catalogue.Catalogue]) -> None:
+    text = GOOD.replace("- pytest: [-v, test_a.py]", '- {pytest: [a.py], env: {PYTHONPATH: "{suite}/x", B: "9"}}')
+    command = read(text).step("one", "gfx942").commands[0]
+    assert command == Command("pytest", ("a.py",), env=(("PYTHONPATH", "{suite}/x"), ("B", "9")))
+    assert words.filled(dict(command.env), words.Folders("/s", "/r", "/c")) == {
+        "PYTHONPATH": "/s/plugin:/s/site:/s/x",
+        "B": "9",
+    }
+
+
+def test_ranks_have_no_environment_of_their_own(read: Callable[[str], catalogue.Catalogue]) -> None:
+    text = GOOD.replace("needs: {gpus: 1}", "needs: {gpus: 1, nodes: 2}")
+    text = text.replace('[{run: ["true"]}]', "[{ranks: [[a], [b]], env: {A: x}}]")
+    with pytest.raises(ConfigError, match="ranks have no env of their own"):
+        read(text)

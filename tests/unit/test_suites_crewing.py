@@ -12,8 +12,8 @@ import pytest
 
 from ci.errors import Outcome
 from ci.suites import words
-from ci.suites.catalogue import Command as StepCommand
 from ci.suites.catalogue import Bounds, Limits, Needs, Step
+from ci.suites.catalogue import Command as StepCommand
 from ci.suites.crewing import Crewing, Unit, _result, units, unproven, width
 from ci.suites.plan import Planned
 from ci.suites.results import CommandResult, StepResult

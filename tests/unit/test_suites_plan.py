@@ -101,6 +101,23 @@ def test_a_node_with_gpus_never_runs_the_cpu_variant(tmp_path: Path) -> None:
     assert other["both"] == "needs 2 GPUs (gfx942 or gfx950): this node has 8 GPUs (gfx90a)"
 
 
+def test_a_step_gets_the_nic_it_needs_or_says_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text((SUITE % "rocm").replace("rdma: true", "nic: bnxt"))
+    steps = catalogue.read(path, ("test",))
+    here = Here(("gfx942",), 64)
+    found = [
+        plan.make(steps, "all", here._replace(nics=nics), Wish(("fabric",)), TODAY).steps[0]
+        for nics in ((), ("ainic",), ("ainic", "bnxt"))
+    ]
+    assert [each.skip for each in found] == [
+        "needs the bnxt NIC: this node has none",
+        "needs the bnxt NIC: this node has ainic",
+        "",
+    ]
+    assert [each.unmet for each in found] == [True, True, False]
+
+
 def test_exemptions_count_until_their_day_and_say_when_it_is_over(tmp_path: Path) -> None:
     found = made(tmp_path, Here((), 24))
     assert [each.test for each in found.steps[0].excluded] == ["a.py::slow"]

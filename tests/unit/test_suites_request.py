@@ -32,6 +32,7 @@ from ci.suites.request import Request, read
         ({"jobs": "1", "shard": "2/4"}, Request("all", Wish(), (2, 4))),
         ({"shard": "4/4", "durations": "d.json"}, Request("all", Wish(), (4, 4), durations="d.json")),
         ({"image": "r:t"}, Request("all", Wish(), image="r:t")),
+        ({"handoff": "a.json", "source": ["a=b"]}, Request("all", Wish(), handoff="a.json", sources=("a=b",))),
         ({"artifact": "dist", "allow-fallback": True}, Request("all", Wish(), bundle=Bundle("dist", True))),
     ],
 )
@@ -66,6 +67,9 @@ def test_deadlines_that_are_no_minutes(text: str) -> None:
         ({"artifact": "dist"}, "native"),
         ({"jobs": "2", "shard": "1/2"}, "docker"),
         ({"image": "r:t", "artifact": "dist"}, "docker"),
+        ({"handoff": "buildkite"}, "native"),
+        ({"handoff": "buildkite", "image": "r:t"}, "docker"),
+        ({"handoff": "buildkite", "artifact": "dist"}, "docker"),
     ],
 )
 def test_options_that_mean_nothing_together(values: Mapping[str, Any], runtime: str) -> None:

@@ -11,7 +11,7 @@ from .ignore import Ignore
 from .model import Arg, Dockerfile, Instruction, Stage
 from .needs import FileNeed, ImageNeed, Reach, RemoteNeed
 from .reach import reach
-from .select import select
+from .select import select, touched
 
 __all__ = [
     "Arg",
@@ -26,4 +26,5 @@ __all__ = [
     "parse",
     "reach",
     "select",
+    "touched",
 ]

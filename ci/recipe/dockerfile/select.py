@@ -35,6 +35,11 @@ def select(need: FileNeed, paths: Sequence[str], *, named_only: Collection[str])
     return tuple(sorted(taken))
 
 
+def touched(need: FileNeed, paths: Sequence[str]) -> frozenset[str]:
+    """The part of ``paths`` the need takes, where they are no whole tree and nothing is missing: what changed, say."""
+    return frozenset(path for source in need.sources for path in _taken(need, source, paths, ()))
+
+
 def _is_pattern(need: FileNeed, source: str) -> bool:
     return need.how != "bind" and has_wildcard(source)
 

@@ -1,0 +1,35 @@
+"""What changed, as a pipeline sees it: which commit it is counted from, and how that was decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..providers.facts import Facts
+from ..world import diffs
+from ..world.diffs import Diff
+from .pools import Pools
+from .select import Wish, asked
+
+MAIN = "main"
+"""The branch that a change is for where nobody says another, and the profile of what is merged into it."""
+
+
+def changed(top: Path | None, wish: Wish, pools: Pools, *, base: str = "", facts: Facts | None = None) -> Diff:
+    """The change in the tree at ``top`` (None: no git repository) that ``wish`` is about; empty where none matters.
+
+    Counted from where HEAD left ``base`` if that is given; under profile main from what the branch was before the push
+    (it may have brought several commits), or the parent of HEAD where no CI tells of one; else from where
+    it left the branch that the CI says a pull request is for, or ``main``.  The remote's branch comes before the
+    local one of its name, which nobody may have brought up to date; a ``base`` that is given is taken as it is.
+    """
+    found = asked(wish, pools)
+    if wish.only or found.everything:
+        return Diff()
+    if top is None:
+        return Diff(unknown="there is no git repository here; run this in a clone")
+    if base:
+        return diffs.against(top, base, f"origin/{base}")
+    if found.profile == MAIN:
+        return diffs.against(top, facts.before) if facts and facts.before else diffs.since_parent(top)
+    branch = (facts.base if facts else "") or MAIN
+    return diffs.against(top, f"origin/{branch}", branch)

@@ -1,0 +1,1 @@
+"""A pipeline in each CI's own words: pure text, the same bytes for the same pipeline."""
