@@ -18,6 +18,8 @@ nox.options.sessions = ["lint", "types", "tests"]
 PATHS = ("tests/engine", "tests/golden", "tests/unit")
 TOGETHER = ("--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder")
 """Engine tests mostly wait, so three files run at a time whatever the cores; the first ones found begin first."""
+ALONE = "tests/engine/test_slurm_real.py"
+"""Its cluster lets nodes and jobs go on a machine that is busy with anything else."""
 
 
 def run(session: nox.Session, *command: str) -> None:
@@ -53,7 +55,11 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All that needs no GPU; engine tests are left out, loudly, where no engine answers. ``-- PATHS`` narrows."""
-    run(session, "pytest", *(session.posargs or (*TOGETHER, *PATHS)))
+    if session.posargs:
+        run(session, "pytest", *session.posargs)
+    else:
+        run(session, "pytest", ALONE)
+        run(session, "pytest", *TOGETHER, f"--ignore={ALONE}", *PATHS)
 
 
 @nox.session(name="hip-compile")

@@ -191,6 +191,9 @@ def compiled(
     patterns: Sequence[str], document: Document, where: tuple[str, ...], wrong: Callable[[Problem], None]
 ) -> Globs:
     """The list of patterns that stands at ``where``; one that cannot be meant goes to ``wrong`` and is left out."""
+    if patterns and all(each.startswith("!") for each in patterns):
+        hint = 'begin it with what they take from, "**" for every file'
+        wrong(Problem("bad-pattern", "a list of ! alone lets no file in", hint, place=document.place(*where, 0)))
     try:
         return Globs(patterns)
     except GlobError:

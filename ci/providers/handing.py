@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -205,7 +206,8 @@ def _checked(text: str, where: str, schema: Mapping[str, Any]) -> Mapping[str, A
 
 def _image(data: Mapping[str, Any], where: str) -> Image:
     image = Image(data["reference"], data["identity"], data["tag"])
-    if not image.digest:
-        hint = "let inv build-... write it: --handoff"
-        raise ConfigError("no-digest", f"{where} names {image.reference}, which is no image by digest", hint=hint)
-    return image
+    with suppress(ConfigError):  # what is no reference at all; the error below says where it stands
+        if image.digest:
+            return image
+    hint = "let inv build-... write it: --handoff"
+    raise ConfigError("no-digest", f"{where} names {image.reference}, which is no image by digest", hint=hint)

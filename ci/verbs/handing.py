@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ..call import Call
 from ..errors import ConfigError, InternalError, Outcome
-from ..names import Reference
 
 if TYPE_CHECKING:
     from ..build.perform import Performance
@@ -30,6 +29,7 @@ def hand_on(call: Call, performance: Performance, *goals: str) -> None:
     where = asked(call)
     if not where:
         return
+    from ..names import Reference
     from ..providers import handing
 
     images = {

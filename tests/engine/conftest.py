@@ -37,7 +37,7 @@ BUSYBOX = Path("/bin/busybox")
 LONGEST = tuple(
     f"test_{name}.py"
     for name in (
-        "release_real", "components_real", "slurm_real", "publish_make", "vllm_images", "release_kills", "kernels_real",
+        "release_real", "components_real", "publish_make", "vllm_images", "release_kills", "kernels_real",
         "artifact_real", "vllm_real", "publish_install", "suites_ends", "suites_real", "bootstrap", "caches_real",
     )
 )  # fmt: skip

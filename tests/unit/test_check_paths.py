@@ -12,6 +12,7 @@ from ci.check import look as looking
 from ci.check import material
 from ci.check.material import Given
 from ci.check.rules import apply
+from ci.check.tree import Tree
 from ci.errors import ConfigError, Outcome
 from ci.recipe.stack import HOME
 from ci.settings import capture
@@ -321,6 +322,18 @@ def test_a_pattern_that_cannot_be_meant_is_found_without_a_source(
 def test_patterns_that_all_do_something(tmp_path: Path) -> None:
     sources = "[tests/, '!tests/b/', 'tests/b/**/test_c.py', 'pkg/core*.py', '!pkg/core_utils.py']"
     assert look(tmp_path, step(sources=sources)).findings == ()
+
+
+def test_every_rank_of_a_step_on_several_nodes_is_read(tmp_path: Path) -> None:
+    got = look(tmp_path, step(needs="{gpus: 1, nodes: 2}", commands="[{ranks: [[./go.sh], [python3, a/tool.py]]}]"))
+    assert [text.partition("]")[0] for _, text in got.where("listed-paths")] == ["./go.sh", "a/tool.py"]
+
+
+def test_of_what_lies_in_a_submodule_nobody_here_knows(tmp_path: Path) -> None:
+    files = Tree(tmp_path, frozenset(("a/x.py", "third/lib")), frozenset(("third/lib",)))
+    assert files.has("third/lib/deep/test_a.py")
+    assert not files.has("third/library/test_a.py")
+    assert not files.has("a/x.py/y")
 
 
 # --- drift ------------------------------------------------------------------------------------------

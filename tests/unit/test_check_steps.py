@@ -222,6 +222,7 @@ def test_a_command_that_fetches_what_can_move(tmp_path: Path, command: str, refe
     "command",
     [
         f"run: [pip, install, 'git+https://host/x@{COMMIT}#egg=x']",
+        f"run: [pip, install, 'https://host/x-1.0-py3-none-any.whl#sha256={'a' * 64}']",
         "run: [pip, install, --no-deps, torchao==0.17.0, 'x[y]==1.0']",
         "run: [pip, install, -e, ., ./x, dist/x.whl]",
         "run: [pip, install, --require-hashes, -r, lock.txt]",

@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ci.suites.dialects import commands, line
@@ -145,6 +145,8 @@ def test_any_words_come_through_quotes(words: list[str]) -> None:
 
 
 @given(st.text(alphabet="ab $'\"\\&|;()<>#*{}=~\n"))
+@example("a\\")
+@example("a && b \\")
 def test_no_command_is_dropped(text: str) -> None:
     """Whatever a line is, its parts hold every character of it that is no blank, no comment and no join."""
     found = line.read(text)

@@ -189,6 +189,16 @@ def test_only_runs_these_whatever_the_profile_and_the_change(written: tuple[Cata
     assert why(found, "any") == (False, "--only asks for others")
     assert why(found, "broken") == (False, SKIPPED)
     assert found.everything == ""
+    assert f"step broken does not run, although --only asks for it: {SKIPPED[9:]}" in found.notices
+
+
+def test_a_list_that_only_takes_back_would_never_run_its_step(tmp_path: Path) -> None:
+    steps = STEPS.replace("sources: [vllm/]", "sources: ['!vllm/old/', '!docs/']", 1)
+    with pytest.raises(ConfigError, match="a list of ! alone lets no file in") as caught:
+        select(read(tmp_path, steps), "vllm/a.py")
+    (problem,) = caught.value.problems
+    assert problem.place is not None
+    assert problem.place.line == steps[: steps.index("'!vllm/old/'")].count("\n") + 1
 
 
 def test_an_unknown_step_is_refused_with_a_suggestion(written: tuple[Catalogue, Pools]) -> None:

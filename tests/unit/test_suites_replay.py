@@ -41,11 +41,18 @@ def test_nothing_is_said_that_goes_without_saying() -> None:
 
 
 def test_everything_that_changes_the_run_is_said() -> None:
-    values = {"require-gpu": True, "source": ["a=/x y", "b=/z"], "durations": "d.json", "jobs": "1"}
+    values = {
+        "require-gpu": True,
+        "source": ["a=/x y", "b=/z"],
+        "durations": "d.json",
+        "jobs": "1",
+        "catalogue": "c.yaml",
+    }
     made = replay(read("all", values, "docker"), work(flags={"--stack": "./my stack.yaml"}), None)
     assert words(made, "2/4") == [
         *PROGRAM, "test", "all", "--only", "kernels", "--shard", "2/4", "--image", IMAGE, "--durations", "d.json",
-        "--stack", "./my stack.yaml", "--source", "a=/x y", "--source", "b=/z", "--require-gpu",
+        "--stack", "./my stack.yaml", "--catalogue", "c.yaml",
+        "--source", "a=/x y", "--source", "b=/z", "--require-gpu",
     ]  # fmt: skip
     assert "--durations" not in words(made), "a whole step is not planned from anything"
     native = replay(read("all", {}, "native"), work(ROCM_CI_STACK="other"), None)

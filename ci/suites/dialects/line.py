@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 _TOKEN = re.compile(
     r"""
-      (?P<blank>(?:[ \t\r]|\\\n)+)
+      (?P<blank>(?:[ \t\r]|(?<![^ \t\r\n])\\\n|\\\n(?=[ \t\r\n]|\Z))+)
     | (?P<comment>\#[^\n]*)
     | (?P<and>&&)
     | (?P<end>\n)
@@ -55,7 +55,7 @@ def read(text: str) -> Line:
     parts: list[Part] = []
     comments: list[str] = []
     words: list[str] = []
-    start, pipes = 0, False
+    start, pipes, whole = 0, False, text
     for token in _TOKEN.finditer(text + "\n"):
         kind = token.lastgroup
         if kind == "word":
@@ -71,9 +71,11 @@ def read(text: str) -> Line:
             parts.append(_part(text[start : token.start()].strip(), words, pipes=pipes))
             words, start, pipes = [], token.end(), False
         elif kind in ("odd", "rest"):
-            return Line((_shell(text),))
+            return Line((_shell(whole),))
+    if text[start:].strip():  # a backslash at the very end joins the last command to nothing
+        return Line((_shell(whole),))
     if any(_is_odd(part, several=len(parts) > 1) for part in parts):
-        return Line((_shell(text),))
+        return Line((_shell(whole),))
     return Line(tuple(parts), tuple(comments))
 
 
