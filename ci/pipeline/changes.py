@@ -7,6 +7,7 @@ from pathlib import Path
 from ..providers.facts import Facts
 from ..world import diffs
 from ..world.diffs import Diff
+from ..world.process import Run, run
 from .pools import Pools
 from .select import Wish, asked
 
@@ -14,7 +15,9 @@ MAIN = "main"
 """The branch that a change is for where nobody says another, and the profile of what is merged into it."""
 
 
-def changed(top: Path | None, wish: Wish, pools: Pools, *, base: str = "", facts: Facts | None = None) -> Diff:
+def changed(
+    top: Path | None, wish: Wish, pools: Pools, *, base: str = "", facts: Facts | None = None, start: Run = run
+) -> Diff:
     """The change in the tree at ``top`` (None: no git repository) that ``wish`` is about; empty where none matters.
 
     Counted from where HEAD left ``base`` if that is given; under profile main from what the branch was before the push
@@ -28,8 +31,9 @@ def changed(top: Path | None, wish: Wish, pools: Pools, *, base: str = "", facts
     if top is None:
         return Diff(unknown="there is no git repository here; run this in a clone")
     if base:
-        return diffs.against(top, base, f"origin/{base}")
+        return diffs.against(top, base, f"origin/{base}", start=start)
     if found.profile == MAIN:
-        return diffs.against(top, facts.before) if facts and facts.before else diffs.since_parent(top)
+        before = facts.before if facts else ""
+        return diffs.against(top, before, start=start) if before else diffs.since_parent(top, start)
     branch = (facts.base if facts else "") or MAIN
-    return diffs.against(top, f"origin/{branch}", branch)
+    return diffs.against(top, f"origin/{branch}", branch, start=start)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from .. import settings as settings_room
@@ -21,6 +22,7 @@ from ..settings import Setting, Settings
 from ..suites import catalogue as catalogues
 from ..suites.catalogue import PROFILES
 from ..world import diffs, files, git
+from ..world.ahead import ahead
 from ..world.process import Run, run
 from . import changes, pools, triggers
 from .placing import Placed, builder, built_for, place
@@ -34,6 +36,7 @@ class Given:
     """What a pipeline is made from, beside the change.
 
     Jobs run at ``top``, that of the ``repository`` if there is one. ``away`` are pools that were said to be.
+    ``change`` waits for what git says of the change that ``wish`` is about.
     """
 
     terms: Terms
@@ -41,6 +44,8 @@ class Given:
     repository: Path | None
     top: Path
     away: tuple[str, ...]
+    wish: Wish
+    change: Callable[[], diffs.Diff]
 
 
 @dataclass(frozen=True)
@@ -68,31 +73,36 @@ class Made:
 
 
 def given(settings: Settings, asked: Request, today: date, start: Run = run) -> Given:
-    """Everything that was written down; raises ``ConfigError`` for what cannot be meant."""
+    """Everything that was written down; raises ``ConfigError`` for what cannot be meant.
+
+    Git answers while the catalogue is read, which takes as long.
+    """
     refuse(settings_room.problems(settings))
+    where = ahead(partial(git.toplevel, Path.cwd(), start))
     name = settings.get("ROCM_CI_STACK").value
     stack = load_stack(name)
     args = resolve_args(stack, settings, arch_table())
     refuse(args.problems)
-    catalogue = catalogues.load(stack, asked.catalogue)
-    repository = git.toplevel(Path.cwd(), start)
-    top = repository or Path.cwd()
     nodes = pools.load(stack)
+    _refuse_unknown(asked.labels, nodes)
+    facts = facts_of(settings)
+    wish = Wish(asked.profile, asked.only, (*asked.labels, *(facts.labels if facts else ())))
+    repository = where()
+    if asked.deepen and repository:
+        diffs.deepen(repository, asked.deepen, start)
+    ask = partial(changes.changed, repository, wish, nodes, base=asked.base, facts=facts, start=start)
+    change = diffs.Diff if asked.committed else ahead(ask)
+    catalogue = catalogues.load(stack, asked.catalogue)
+    top = repository or Path.cwd()
     file = _from_top(asked.catalogue, top) if asked.catalogue else ""
     named = name if name in shipped() else _from_top(name, top)
     terms = Terms(stack, catalogue, nodes, builder(nodes, asked.away), named, file, _environment(args), today)
-    return Given(terms, args, repository, top, asked.away)
+    return Given(terms, args, repository, top, asked.away, wish, change)
 
 
-def make(settings: Settings, found: Given, asked: Request) -> Made:
+def make(found: Given, asked: Request) -> Made:
     """The pipeline that is asked for."""
-    if asked.deepen and found.repository:
-        diffs.deepen(found.repository, asked.deepen)
-    _refuse_unknown(asked.labels, found.terms.pools)
-    facts = facts_of(settings)
-    wish = Wish(asked.profile, asked.only, (*asked.labels, *(facts.labels if facts else ())))
-    diff = changes.changed(found.repository, wish, found.terms.pools, base=asked.base, facts=facts)
-    return decide(found, wish, diff, everywhere=asked.explain)
+    return decide(found, found.wish, found.change(), everywhere=asked.explain)
 
 
 def _refuse_unknown(labels: Iterable[str], known: pools.Pools) -> None:

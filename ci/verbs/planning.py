@@ -24,7 +24,7 @@ def pipeline(call: Call) -> Answer:
         text, notices = make.workflow(given)
         _say(call, notices)
         return pipelines.committed(text, notices)
-    made = make.make(call.settings, given, asked)
+    made = make.make(given, asked)
     _say(call, made.notices)
     if asked.form == request.DOCUMENT:
         tell(call.settings, made)

@@ -213,6 +213,7 @@ def test_another_ci_base_stops_and_a_fallback_is_said_and_recorded(cli: Cli, tin
     assert (row["decision"], ":test-v1-" in row["reference"]) == ("build", True)
     warnings = [number for number, line in enumerate(fallen.stderr.splitlines()) if old in line]
     lines = fallen.stderr.splitlines()
+    assert lines.pop().startswith("timeline: ")
     build = next(number for number, line in enumerate(lines) if line.startswith("[test]"))
     assert warnings[0] < build < warnings[-1] == len(lines) - 1
     recorded = json.loads((Path(fallen.json["run_folder"]) / "result.json").read_text())

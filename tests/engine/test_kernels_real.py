@@ -284,6 +284,17 @@ def compilers(source: str, containers: list[str]) -> Iterator[str]:
         yield from docker("exec", name, "sh", "-c", script, source, check=False).split()
 
 
+@pytest.fixture(scope="module")
+def parser(image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The mount of PyYAML for the Python of the toolchain image, which is not ours: libyaml is compiled for each."""
+    folder = tmp_path_factory.mktemp("parser")
+    version = in_image(image, "python3 -c 'import sys; print(*sys.version_info[:2], sep=chr(46))'").strip()
+    words = ("--quiet", "--no-deps", "--only-binary", ":all:", "--python-version", version, "--target", str(folder))
+    argv = [sys.executable, "-m", "pip", "install", *words, f"pyyaml=={yaml.__version__}"]
+    subprocess.run(argv, check=True, timeout=300)
+    return f"{folder}:/parser:ro"
+
+
 def in_image(image: str, script: str, *mounts: str) -> str:
     """Run a script in the toolchain image, as somebody who works there would."""
     site = Path(yaml.__file__).parents[1]
@@ -291,16 +302,16 @@ def in_image(image: str, script: str, *mounts: str) -> str:
     return docker(
         "run", "--rm", "--network=none", "--tmpfs", "/tmp:exec",
         *(word for volume in volumes for word in ("--volume", volume)),
-        "--env", "PYTHONPATH=/tool:/site", "--env", "PYTHONDONTWRITEBYTECODE=1", "--env", "HOME=/tmp",
+        "--env", "PYTHONPATH=/tool:/parser:/site", "--env", "PYTHONDONTWRITEBYTECODE=1", "--env", "HOME=/tmp",
         "--env", "ROCM_CI_STATE=/tmp/state", "--workdir", "/tool", image, "sh", "-c", script,
     )  # fmt: skip
 
 
-def test_a_local_hipcc_makes_the_same_objects(probe: Hip, image: str) -> None:
+def test_a_local_hipcc_makes_the_same_objects(probe: Hip, image: str, parser: str) -> None:
     probe("--arch", "gfx942")
     command = "python3 -m ci hip-compile --project /project --out /tmp/out --json --arch gfx942"
     script = f"{command} >/tmp/1 && {command} && cd /tmp/out && sha256sum */*.hsaco"
-    shown, _, sums = in_image(image, script, f"{probe.project}:/project:ro").rpartition("}\n")
+    shown, _, sums = in_image(image, script, f"{probe.project}:/project:ro", parser).rpartition("}\n")
     document = json.loads(shown + "}")
     assert document["compiler"]["name"].startswith("/usr/bin/hipcc (HIP version")
     assert all(row["cached"] for row in document["objects"])
@@ -347,9 +358,9 @@ cd /tmp && sha256sum */gfx942/*.hsaco
 """
 
 
-def test_a_real_ccache_is_used_and_its_rate_told(slow: Hip, image: str, tmp_path: Path) -> None:
+def test_a_real_ccache_is_used_and_its_rate_told(slow: Hip, image: str, parser: str, tmp_path: Path) -> None:
     """In two states, so that in ``warm`` only ccache knows the objects; and what it hands out has its headers."""
-    mounts = (f"{slow.project}:/given:ro", f"{portable_ccache(tmp_path / 'ccache')}:/opt:ro")
+    mounts = (f"{slow.project}:/given:ro", f"{portable_ccache(tmp_path / 'ccache')}:/opt:ro", parser)
     *shown, sums = in_image(image, CCACHE, *mounts).split("\n---\n")
     names = ("cold", "warm", "header", "noticed", "without")
     runs = dict(zip(names, map(json.loads, shown), strict=True))

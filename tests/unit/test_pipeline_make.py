@@ -60,7 +60,7 @@ def test_a_label_that_somebody_types_means_something() -> None:
     settings = capture({"--stack": "vllm"}, {})
     asked = Request(labels=("ready-run-all-test",))
     with pytest.raises(ConfigError) as caught:
-        make.make(settings, given(settings, asked), asked)
+        given(settings, asked)
     (problem,) = caught.value.problems
     assert (problem.reference, problem.hint) == ("unknown-label", "did you mean ready-run-all-tests?")
 
@@ -103,7 +103,7 @@ def test_no_git_here_runs_everything_at_this_folder(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     found = given(local())
     assert (found.repository, found.top) == (None, tmp_path)
-    made = make.make(local(), found, Request())
+    made = make.make(found, Request())
     assert all(each.runs for each in made.selection.choices)
     assert "git" in made.selection.everything
 
@@ -220,5 +220,5 @@ def test_the_labels_of_the_pull_request_ask_as_typed_ones_do() -> None:
         "BUILDKITE_PULL_REQUEST_LABELS": "odd,ready-run-all-tests",
     }  # fmt: skip
     settings = capture({"--stack": "vllm"}, environ)
-    made = make.make(settings, given(settings), PLAIN)
+    made = make.make(given(settings), PLAIN)
     assert made.selection.profile == "nightly"

@@ -47,7 +47,7 @@ def model(name: str) -> dockerfile.Dockerfile:
 
 
 def text() -> str:
-    files = [*(HOME / name for name in FILES), *sorted((HOME / "scripts").glob("*"))]
+    files = [*(HOME / name for name in FILES), *sorted(path for path in (HOME / "scripts").glob("*") if path.is_file())]
     return "".join(path.read_text() for path in files)
 
 
