@@ -206,19 +206,26 @@ def _unpinned(stack: Stack) -> tuple[Root, ...]:
     return tuple(root for root in stack.roots.values() if not root.digest)
 
 
+def wrong_source(stack: Stack, name: str, path: str) -> Problem | None:
+    """What is wrong with ``--source NAME=PATH`` for a stack, whatever is built of it; None for nothing."""
+    names = (*stack.sources, *stack.fetched)
+    if name not in names:
+        known = documents.suggest(name, names) if names else f"{stack.file} declares none"
+        return Problem("unknown-source", f"stack {stack.name} has no source {name!r}", known)
+    if not Path(path).is_dir():
+        return Problem("no-source", f"source {name}: there is no folder {path}", "check --source")
+    return None
+
+
 def _folders(stack: Stack, sources: Mapping[str, str], args: Resolved, problems: list[Problem]) -> Mapping[str, Path]:
     """The root of every tree: the recipe's, and each source's (``--source``, else the caller's git root).
 
     A source that a stage can fetch has a folder only where one is given, or where the caller stands in it.
     """
     folders = {RECIPE: stack.recipe}
-    names = (*stack.sources, *stack.fetched)
     for name, path in sources.items():
-        if name not in names:
-            known = documents.suggest(name, names) if names else f"{stack.file} declares none"
-            problems.append(Problem("unknown-source", f"stack {stack.name} has no source {name!r}", known))
-        elif not Path(path).is_dir():
-            problems.append(Problem("no-source", f"source {name}: there is no folder {path}", "check --source"))
+        if wrong := wrong_source(stack, name, path):
+            problems.append(wrong)
         elif name in stack.fetched and args.get(stack.fetched[name].remote) == "1":
             hint = f"leave --source {name}=... out, or do not set {stack.fetched[name].remote}"
             problems.append(Problem("mixed-source", f"source {name} is asked for as a folder and as a commit", hint))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from .. import documents
-from ..errors import ConfigError, Problem
+from ..build.workspace import wrong_source
+from ..errors import ConfigError
 from ..recipe.stack import Stack
 from ..world import files, git
 from ..world.process import Run
@@ -117,14 +117,7 @@ def under_test(stack: Stack, given: Mapping[str, str], start: Run) -> Path | Non
     It is what ``given`` (NAME=PATH) says, else the caller's git root: where that holds what the stack knows its source
     by, or the stack itself.  Raises ``ConfigError`` for a source that nobody knows.
     """
-    names = (*stack.sources, *stack.fetched)
-    problems = []
-    for name, path in given.items():
-        if name not in names:
-            known = documents.suggest(name, names) if names else f"{stack.file} declares none"
-            problems.append(Problem("unknown-source", f"stack {stack.name} has no source {name!r}", known))
-        elif not Path(path).is_dir():
-            problems.append(Problem("no-source", f"source {name}: there is no folder {path}", "check --source"))
+    problems = [wrong for name, path in given.items() if (wrong := wrong_source(stack, name, path))]
     if problems:
         raise ConfigError.of(problems)
     known_by = {name: source.known_by for name, source in stack.fetched.items() if source.known_by}

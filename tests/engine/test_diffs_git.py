@@ -18,28 +18,14 @@ from ci.world import diffs
 from ci.world.diffs import Diff
 from ci.world.process import Command, Finished, Lines
 from ci.world.process import run as start
+from tests.plain_git import run as git
+from tests.plain_git import settle
 
 
 @pytest.fixture(autouse=True)
 def plain_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Git without this machine's settings."""
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / ".gitconfig").write_text(
-        "[user]\n name = t\n email = t@example.invalid\n[init]\n defaultBranch = main\n"
-        '[protocol "file"]\n allow = always\n[protocol "ext"]\n allow = always\n[commit]\n gpgsign = false\n'
-        "[uploadpack]\n allowFilter = true\n allowAnySHA1InWant = true\n"
-    )
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    for name in ("XDG_CONFIG_HOME", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode(errors="replace")
-    return done.stdout.decode(errors="replace").strip()
+    more = '[protocol "ext"]\n allow = always\n[uploadpack]\n allowFilter = true\n allowAnySHA1InWant = true\n'
+    settle(tmp_path, monkeypatch, more)
 
 
 def commit(folder: Path, **files: str) -> str:

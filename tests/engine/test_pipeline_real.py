@@ -16,6 +16,7 @@ from tests import plants
 from tests.engine.conftest import Cli, docker, remove_images
 from tests.engine.own import FAMILY, own
 from tests.engine.test_handoff_real import AGENT
+from tests.plain_git import AUTHOR
 from tests.unit.interpolation import uploaded
 
 POOLS = f"""\
@@ -50,17 +51,7 @@ def project(tmp_path: Path, busy_root: str) -> Iterator[Path]:
     (folder / "ci" / "Dockerfile.plant").write_text(
         f"ARG ROOT=x\nFROM ${{ROOT}} AS t\nRUN echo {tmp_path.name} > /mark\n"
     )
-    git = (
-        "git",
-        "-c",
-        "user.name=x",
-        "-c",
-        "user.email=x@example.org",
-        "-c",
-        "commit.gpgsign=false",
-        "-C",
-        str(folder),
-    )
+    git = ("git", *AUTHOR, "-C", str(folder))
     for said in (
         ("init", "-q", "-b", "main"),
         ("add", "."),

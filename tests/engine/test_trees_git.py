@@ -27,29 +27,14 @@ from ci.world import files, git
 from ci.world.clock import SystemClock
 from ci.world.fakes import FakeEngine, image
 from tests import recipes
+from tests.plain_git import run, settle
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
 def plain_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Git without this machine's settings."""
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / ".gitconfig").write_text(
-        "[user]\n name = t\n email = t@example.invalid\n[init]\n defaultBranch = main\n"
-        '[protocol "file"]\n allow = always\n[commit]\n gpgsign = false\n'
-    )
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    for name in ("XDG_CONFIG_HOME", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def run(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode(errors="replace")
-    return done.stdout.decode(errors="replace").strip()
+    settle(tmp_path, monkeypatch)
 
 
 CONTENT = {

@@ -31,6 +31,7 @@ from ci.suites import request as suite_request
 from ci.world.diffs import Diff
 from tests.golden.conftest import Golden
 from tests.golden.examples import all_examples
+from tests.plain_git import AUTHOR
 from tests.unit.interpolation import uploaded, words
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -217,17 +218,7 @@ HEAVY = {"docker", "git", "requests", "rich", "urllib3", "obstore"}
 
 def repository(folder: Path) -> Path:
     """A repository with a change of one test file since ``main``."""
-    git = (
-        "git",
-        "-c",
-        "user.name=x",
-        "-c",
-        "user.email=x@example.org",
-        "-c",
-        "commit.gpgsign=false",
-        "-C",
-        str(folder),
-    )
+    git = ("git", *AUTHOR, "-C", str(folder))
     (folder / "tests" / "gpu").mkdir(parents=True)
     for said in (
         ("init", "-q", "-b", "main"),
