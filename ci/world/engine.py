@@ -25,6 +25,8 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 OK, CREATED, NOT_FOUND = 200, 201, 404
 PATIENCE = 10.0
 """Seconds a local engine may take to answer a question; one that is stopped never does."""
+_DROPPED = re.compile(r"lease does not exist|commit failed: rename |content digest \S+ not found")
+"""How a pull ends whose lease an `image prune` of somebody else took away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,12 +246,24 @@ class Engine(Containers):
         return self._arrived(name, str(rows[-1].get("status", "")), "import")
 
     def pull(self, name: str, platform: str) -> Image:
-        """Pull ``name``; an error inside the stream is an error, an older local image is no success."""
-        with self._talking() as client:
-            rows = self._drain(client.api.pull(name, stream=True, decode=True, platform=platform))
+        """Pull ``name``; an error inside the stream is an error, an older local image is no success.
+
+        An engine that prunes images, for whomever, drops what its pulls have fetched so far (moby pull request
+        53335).  Such a pull is tried once more.
+        """
+        try:
+            rows = self._pulled(name, platform)
+        except InfraError as error:
+            if not _DROPPED.search(str(error)):
+                raise
+            rows = self._pulled(name, platform)
         lines = (str(row.get("status", "")) for row in rows)
         digest = next((line.removeprefix("Digest: ") for line in lines if line.startswith("Digest: ")), "")
         return self._arrived(name, digest, "pull")
+
+    def _pulled(self, name: str, platform: str) -> list[Mapping[str, Any]]:
+        with self._talking() as client:
+            return self._drain(client.api.pull(name, stream=True, decode=True, platform=platform))
 
     def _arrived(self, name: str, digest: str, how: str) -> Image:
         """The image now called ``name``, which has to be the one the stream's last records spoke of."""

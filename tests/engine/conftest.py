@@ -175,7 +175,10 @@ def remove_images(prefix: str) -> None:
             mine.append(f"{repository}@{digest}" if tag == "<none>" else f"{repository}:{tag}")
     if mine:
         docker("rmi", "-f", *mine, check=False)
-    docker("image", "prune", "-f", "--filter", "label=org.rocm-ci.stack=tiny", check=False)
+    # By id, as a prune would take the leases of every pull of the engine.
+    unnamed = docker("images", "--quiet", "--filter", "dangling=true", "--filter", "label=org.rocm-ci.stack=tiny")
+    if unnamed:
+        docker("rmi", *unnamed.split(), check=False)
 
 
 def remove_roots(name: str) -> None:

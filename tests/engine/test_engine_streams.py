@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -30,9 +31,12 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 @contextmanager
-def engine(folder: Path, *parts: bytes, cut: bool = False, image: bytes = b"") -> Iterator[Engine]:
-    """An engine that has an old image, and answers pull, push and import with these chunks."""
+def engine(
+    folder: Path, *parts: bytes, cut: bool = False, image: bytes = b"", turns: Sequence[Sequence[bytes]] = ()
+) -> Iterator[Engine]:
+    """An engine that has an old image, and answers pull, push and import with these chunks; with ``turns``, in turn."""
     described = image or json.dumps({"Id": OLD}).encode()
+    answers = iter(turns or itertools.repeat(parts))
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -51,7 +55,7 @@ def engine(folder: Path, *parts: bytes, cut: bool = False, image: bytes = b"") -
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            for part in parts:
+            for part in next(answers):
                 self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
             if cut:
                 self.wfile.write(b"400\r\nhalf of it")
@@ -125,3 +129,25 @@ def test_another_image_than_the_one_pulled_is_no_success(tmp_path: Path) -> None
 def test_an_answer_that_is_no_image_is_no_image(tmp_path: Path, body: bytes) -> None:
     with engine(tmp_path, image=body) as made, pytest.raises(InfraError, match="is no description"):
         made.image("team/app:1")
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        'failed commit on ref "layer-sha256:7c": commit failed: lease does not exist: not found',
+        'failed commit on ref "c": commit failed: rename /var/lib/ingest/6589/data /var/lib/blobs/6b: no such file',
+        "NotFound: content digest sha256:7c2a: not found",
+    ],
+)
+def test_a_pull_whose_lease_somebody_pruned_is_tried_once_more(tmp_path: Path, detail: str) -> None:
+    dropped, well = lines(LAYER, {"error": detail}), lines(LAYER, ENDING)
+    with engine(tmp_path, turns=[[dropped], [well]]) as made:
+        assert made.pull("team/app:1", "linux/amd64").id == OLD
+    (tmp_path / "engine.sock").unlink()
+    with engine(tmp_path, turns=[[dropped], [dropped]]) as made, pytest.raises(InfraError, match="the engine reports"):
+        made.pull("team/app:1", "linux/amd64")
+
+
+def test_a_pull_that_failed_otherwise_is_not_tried_again(tmp_path: Path) -> None:
+    with engine(tmp_path, turns=[[lines(FAILED)]]) as made, pytest.raises(InfraError, match="unexpected EOF"):
+        made.pull("team/app:1", "linux/amd64")
