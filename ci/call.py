@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from .answer import Answer
-from .errors import ConfigError
+from .errors import ConfigError, Problem
 from .settings import Settings, capture
 
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from .world.ledger import Ledger
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One option: ``kind`` is value, flag or list; ``sets`` marks an option that beats a variable of ``settings``."""
 
     name: str
@@ -34,8 +33,7 @@ class Option:
         return "--" + self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Verb:
+class Verb(NamedTuple):
     """A command: a plain function of one ``Call``. ``argument`` names its one positional, if it has one."""
 
     name: str
@@ -67,25 +65,37 @@ class Call:
 
     def text(self, name: str) -> str:
         """The value of a value option or of the positional; empty when not given."""
-        value = self.values.get(name)
-        if value is not None and not str(value).strip():
-            hint = "give it a value or leave it out; an unset variable of a shell gives none"
-            raise ConfigError("empty-value", f"{name} was given and is empty", hint=hint)
-        return str(value or "")
+        return str(self.values.get(name) or "")
+
+    def refuse_empty(self) -> None:
+        """Raise ``ConfigError`` for all that was given without a value, which is not the same as left out."""
+        hint = "give it a value or leave it out; an unset variable of a shell gives none"
+        found = [
+            Problem("empty-value", f"{self._typed(name)} was given and is empty", hint)
+            for name, value in self.values.items()
+            if _is_empty(value)
+        ]
+        if found:
+            raise ConfigError.of(found)
+
+    def _typed(self, name: str) -> str:
+        return name if name == self.verb.argument else f"--{name}"
 
     def on(self, name: str) -> bool:
         """Whether a flag was given."""
         return bool(self.values.get(name))
 
-    def pairs(self, name: str) -> dict[str, str]:
-        """A repeated ``NAME=VALUE`` option as a mapping."""
+    def pairs(self, name: str, form: str) -> dict[str, str]:
+        """A repeated option of ``form``, such as ``NAME=PATH``, as a mapping."""
         result: dict[str, str] = {}
         for item in self.values.get(name) or ():
             key, equals, value = item.partition("=")
             if not (key and equals and value):
-                raise ConfigError("bad-pair", f"--{name} wants NAME=VALUE, not {item!r}")
+                hint = f"give --{name} {form}; what holds blanks or stars needs quotes"
+                raise ConfigError("bad-pair", f"--{name} wants {form}, not {item!r}", hint=hint)
             if key in result:
-                raise ConfigError("given-twice", f"--{name} {key} is given twice")
+                hint = "leave one of the two out"
+                raise ConfigError("given-twice", f"--{name} {key} is given twice", hint=hint)
             result[key] = value
         return result
 
@@ -103,6 +113,11 @@ class Call:
     def console(self) -> Console:
         """The one place that writes to stderr."""
         return console(self.settings.environ, self.stderr)
+
+
+def _is_empty(value: Any) -> bool:
+    words = value if isinstance(value, list) else [value]
+    return any(isinstance(word, str) and not word.strip() for word in words)
 
 
 def console(environ: Mapping[str, str], stderr: TextIO | None) -> Console:

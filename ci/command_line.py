@@ -64,7 +64,7 @@ def parser(verb: Verb) -> argparse.ArgumentParser:
     if verb.argument:
         made.add_argument(verb.argument, help=_literal(verb.argument_help))
     for option in verb.options:
-        action = {"value": "store", "flag": "store_true", "list": "append"}[option.kind]
+        action: Any = {"value": _Once, "flag": "store_true", "list": "append"}[option.kind]
         made.add_argument(option.flag, dest=option.name, action=action, default=None, help=_literal(option.help))
     made.add_argument(*HELP, action="store_true", default=argparse.SUPPRESS, help="show this text")
     return made
@@ -98,6 +98,15 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError("usage", message, hint=f"{self.prog} --help shows the options")
+
+
+class _Once(argparse.Action):
+    """Takes a value; a second one is refused, as nobody can tell which of the two is meant."""
+
+    def __call__(self, _parser: object, space: argparse.Namespace, value: Any, flag: str | None = None) -> None:
+        if getattr(space, self.dest) is not None:
+            raise ConfigError("given-twice", f"{flag} is given twice", hint="leave one of the two out")
+        setattr(space, self.dest, value)
 
 
 def _literal(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ConfigError, Place, Problem
@@ -161,7 +161,7 @@ def _check_object(
             yield from _check(doc, (*path, key), item, known[key], top)
         elif other is False:
             found = _of(doc, path, "unknown-key", f"has no key {key!r}", suggest(key, list(known)))
-            yield replace(found, place=doc.key(*path, key))
+            yield found._replace(place=doc.key(*path, key))
         else:
             yield from _check(doc, (*path, key), item, other, top)
 

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .answer import Answer
@@ -131,6 +131,7 @@ def write(text: str, stream: TextIO | None, stderr: TextIO | None) -> int:
 
 def _run(call: Call) -> _End:
     try:
+        call.refuse_empty()
         answer = call.verb.run(call)
         text = _encoded(answer.document) if call.on("json") else _safe(call, answer.text)
         return _End(answer, text, answer.outcome.exit_code)
@@ -170,7 +171,7 @@ def _document(verb: str, error: CiError) -> dict[str, Any]:
 
 
 def _shown(problem: Problem) -> dict[str, Any]:
-    data = asdict(problem)
+    data = problem._asdict()
     data["place"] = str(problem.place) if problem.place else None
     return {key: value for key, value in data.items() if value}
 

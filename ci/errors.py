@@ -8,9 +8,8 @@ one outcome and one or more problems, so that all mistakes of a run are shown at
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
 class Outcome(StrEnum):
@@ -55,8 +54,7 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
     return min(outcomes, key=order.index, default=Outcome.EMPTY)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A position in a file a person can open; ``line`` and ``column`` count from 1, 0 is unknown."""
 
     file: str
@@ -68,8 +66,7 @@ class Place:
         return ":".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong.
 
     ``reference`` is a stable kebab-case name to search for; ``message`` says what

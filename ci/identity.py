@@ -62,8 +62,7 @@ def _framed(inputs: Iterable[Input], size: Callable[[str], int]) -> str:
     return "".join([f"{size(a)}:{a},{size(b)}:{b},{size(c)}:{c}," for a, b, c in inputs])
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One input that differs; ``old`` or ``new`` is None where it is missing on that side."""
 
     kind: str

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import ConfigError
 
@@ -33,8 +33,7 @@ _REFERENCE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ContentTag:
+class ContentTag(NamedTuple):
     """The tag made from an identity: ``ci-base-v1-<64 hex>``."""
 
     tier: str
@@ -50,8 +49,7 @@ class ContentTag:
         return cls(match["tier"], match["identity"]) if match else None
 
 
-@dataclass(frozen=True, slots=True)
-class ArtifactTag:
+class ArtifactTag(NamedTuple):
     """The tag of an image made out of its parent and an artifact bundle: ``test-artifact-<64 hex>``.
 
     ``key`` is the SHA-256 of what it was made from, the parent's digest and the bundle's manifest.
@@ -87,8 +85,7 @@ class BundleName:
         return cls(tag.tier, tag.identity) if tag else None
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """An image reference taken apart; ``host`` empty means the engine's own default registry."""
 
     host: str
@@ -108,7 +105,7 @@ class Reference:
 
     def at(self, digest: str) -> Reference:
         """The same name pinned to ``digest``; the tag stays, since engines need it for local-only images."""
-        return replace(self, digest=digest)
+        return self._replace(digest=digest)
 
     @classmethod
     def parse(cls, text: str) -> Reference:
@@ -120,8 +117,7 @@ class Reference:
         return cls(match["host"] or "", match["path"], match["tag"] or "", match["digest"] or "")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A registry and namespace to publish in, from ``--registry``: ``host[:port][/namespace]``."""
 
     host: str
@@ -167,8 +163,7 @@ _OLD_LABEL = re.compile(r"(?:.+\.)?(rocm[0-9]+)")
 _LABEL_OF_STACK = re.compile(rf"rocm\.?(?P<rocm>{_RELEASE})(?:\.[a-z].*)?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class WheelVersion:
+class WheelVersion(NamedTuple):
     """A wheel's version: ``0.2.0+rocm.7.14.torch.2.9.1``, nightly ``0.2.0.dev57+rocm.7.14.g0123456789ab``.
 
     The label after ``+`` is dotted all through, since only then do its numbers compare as
@@ -216,8 +211,7 @@ def variant(label: str) -> str:
     return f"rocm{major}.{minor}" if minor not in {"", "0"} else f"rocm{major}"
 
 
-@dataclass(frozen=True, slots=True)
-class IndexPage:
+class IndexPage(NamedTuple):
     """Where a page of a package index stands: ``simple/rocm7.2/rocm-probe/``; a part left empty is not in the path."""
 
     variant: str = ""
@@ -246,8 +240,7 @@ MAIN_IMAGE = "main"
 """The image of a release whose tags are the channel's own; every other has its name in front."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseTag:
+class ReleaseTag(NamedTuple):
     """A tag of a channel whose word is ``nightly``.
 
     Moving: ``nightly``, ``base-nightly``; of one commit: ``base-nightly-<40 hex>``; of a version: ``base-v1.2.0``.
@@ -284,8 +277,7 @@ class ReleaseTag:
         return cls(match["image"] or MAIN_IMAGE, word, match["commit"] or "", match["version"] or "")
 
 
-@dataclass(frozen=True, slots=True)
-class JournalName:
+class JournalName(NamedTuple):
     """The path of a journal entry in a channel: ``journal/00000017-20261120T161500Z-0a1b2c3d.json``."""
 
     sequence: int

@@ -117,7 +117,8 @@ class _Reader:
         """The one document of the text."""
         self._next()  # the stream begins
         if isinstance(self._next(), self._yaml.StreamEndEvent):
-            raise _Refused(Problem("empty-file", "the file is empty", place=Place(self.file)))
+            hint = "check the path, or fill it"
+            raise _Refused(Problem("empty-file", "the file is empty", hint, place=Place(self.file)))
         value = self._value(self._next(), ())
         self._next()  # the document ends
         event = self._next()
@@ -143,10 +144,9 @@ class _Reader:
         return value
 
     def _note(self, event: Any, path: Path) -> Place:
-        place = self._place(event)
-        self._order.append(path)
-        self.places[path] = place
         self._count(event, len(path))
+        self._order.append(path)
+        place = self.places[path] = self._place(event)
         return place
 
     def _count(self, event: Any, depth: int) -> None:
@@ -207,8 +207,9 @@ class _Reader:
                 self.problems.append(Problem("duplicate-key", f"key {key!r} appears twice", hint, place=place))
                 self._skip(self._next())
                 continue
-            self.keys[(*path, key)] = place
-            result[key] = self._value(self._next(), (*path, key))
+            below = (*path, key)
+            self.keys[below] = place
+            result[key] = self._value(self._next(), below)
         return result
 
     def _skip(self, event: Any) -> None:

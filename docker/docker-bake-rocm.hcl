@@ -33,6 +33,7 @@ variable "FA_REPO" {}
 variable "FA_BRANCH" {}
 variable "AITER_REPO" {}
 variable "AITER_BRANCH" {}
+variable "AITER_VERSION" {}
 variable "MORI_REPO" {}
 variable "MORI_BRANCH" {}
 variable "ROCM_SYSTEMS_REPO" {}
@@ -304,6 +305,7 @@ fa_args = merge(pytorch_args, {
 aiter_args = merge(pytorch_args, {
   AITER_REPO      = AITER_REPO
   AITER_BRANCH    = AITER_BRANCH
+  AITER_VERSION   = AITER_VERSION
   AITER_ROCM_ARCH = aiter_archs
 })
 mori_args = merge(pytorch_args, {

@@ -22,6 +22,7 @@ import pytest
 
 from ci.world.bucket import Bucket
 from tests import wheels
+from tests.engine.own import FAMILY
 from tests.faults.stand import PATIENCE, Ended, Running, free_port, listens, soon
 from tests.release_doors import CLOSE, Act, Asked, Door, door, straight
 from tests.release_world import CHANNEL, World
@@ -113,7 +114,7 @@ class Stand:
     def __post_init__(self) -> None:
         self.state = self.folder / "state"
         self.repo = self.folder / "repo"
-        self.repository = f"rocm-ci-stand/{self.name}"
+        self.repository = f"{FAMILY}-stand/{self.name}"
         url = f"http://127.0.0.1:{self.registry.behind}/v2/{self.repository}"
         self.world = World(url, self.folder / "registry", Bucket.at(self.bucket))
         self.write("recipe/plant.yaml", STACK.replace("REPOSITORY", self.repository).replace("ROOT", self.root, 1))

@@ -44,7 +44,10 @@ def target(text: str) -> Send:
     if text.startswith(BUILDKITE):
         hint = "put it into a folder and upload that: buildkite-agent artifact upload 'dist/*.tar'"
         raise ConfigError("unknown-place", "--out takes a folder or s3://BUCKET/PREFIX", hint=hint)
-    return partial(_put, opened(text)) if "://" in text else partial(_laid, Path(text))
+    if "://" in text:
+        return partial(_put, opened(text))
+    files.check_folder(Path(text).absolute(), "--out")
+    return partial(_laid, Path(text))
 
 
 def _here(place: Path, name: str, _folder: Path) -> Path:

@@ -127,7 +127,7 @@ def _ordinary(performance: Performance, tier: str, error: CiError) -> Image:
     try:
         performance.run((tier,))
     except CiError as second:
-        first = replace(error.problems[0], reference="fell-back", message=f"this was the fallback, because {why}")
+        first = error.problems[0]._replace(reference="fell-back", message=f"this was the fallback, because {why}")
         second.problems = (*second.problems, first)
         raise
     finally:

@@ -77,9 +77,9 @@ class Elf:
 
 def read(data: memoryview) -> Elf:
     """Parse ``data``; raises ``ContractError`` when it is cut off or contradicts itself."""
-    with _parsing():
-        from elftools.elf.elffile import ELFFile
+    from elftools.elf.elffile import ELFFile
 
+    with _parsing():
         elf = ELFFile(stream(data))
         _check_tables(elf, len(data))
         sections = tuple(_sections(elf, data))
@@ -100,9 +100,9 @@ def read(data: memoryview) -> Elf:
 
 def linked(data: memoryview) -> HostElf:
     """What the dynamic linker sees of a host file, symbol versions left out; raises as ``read``, and in less time."""
-    with _parsing():
-        from elftools.elf.elffile import ELFFile
+    from elftools.elf.elffile import ELFFile
 
+    with _parsing():
         elf = ELFFile(stream(data))
         _check_tables(elf, len(data))
         return _host(elf, int.from_bytes(data[18:20], "little" if elf.little_endian else "big"), versions=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CiError, ConfigError, ContractError, Place
@@ -84,7 +84,7 @@ def claims(name: str) -> bool:
 
 
 def _placed(error: CiError, shown: str) -> CiError:
-    problems = [replace(problem, place=problem.place or Place(shown)) for problem in error.problems]
+    problems = [problem._replace(place=problem.place or Place(shown)) for problem in error.problems]
     return type(error).of(problems)
 
 

@@ -122,7 +122,8 @@ def _aged(work: Workspace, tier: TierPlan, tiers: Sequence[TierPlan], text: str,
     now = work.clock.now()
     if made > now:
         return Age(name, most, None, why=f"it says {text}, which is later than the clock of this host")
-    return Age(name, most, made, (now - made).days, mended=_mended(tier, {each.name: each for each in tiers}))
+    mended = _mended(tier, {each.name: each for each in tiers}, work.stack.option)
+    return Age(name, most, made, (now - made).days, mended=mended)
 
 
 def _moment(text: str) -> datetime | None:
@@ -134,10 +135,10 @@ def _moment(text: str) -> datetime | None:
     return found if found >= _NOTHING_BEFORE else None
 
 
-def _mended(tier: TierPlan, tiers: Mapping[str, TierPlan]) -> str:
+def _mended(tier: TierPlan, tiers: Mapping[str, TierPlan], option: str) -> str:
     """The command; where no stage would notice it, what has to be written first."""
     if _notices(tier, tiers):
-        return f"inv pins --update {EPOCH} gives it a new identity"
+        return f"inv pins --update {EPOCH}{option} gives it a new identity"
     return f"no stage of it or its parents has ARG {EPOCH}: declare it above what installs packages, then move it"
 
 

@@ -50,7 +50,7 @@ def wanted(work: Workspace, connect: Connect | None = None) -> Attested:
     if not image or not digest:
         return plain.without_sbom(f"no {SCANNER} is pinned")
     if digest.startswith(MARK):
-        return plain.without_sbom(f"{image} is not pinned (inv pins --update {PIN})")
+        return plain.without_sbom(f"{image} is not pinned (inv pins --update {PIN}{work.stack.option})")
     if why := _unreachable(work, image, digest, connect or partial(hasty, work.clock)):
         return plain.without_sbom(f"{image} cannot be had: {why}")
     return Attested((PROVENANCE, f"type=sbom,generator={image}@{digest}"), ("provenance", f"SBOM by {image}"))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
+from typing import NamedTuple
 
 from ..errors import ConfigError, Place, Problem
 from ..identity import Input, Manifest
@@ -20,8 +20,7 @@ RECIPE = MAIN
 """The name of the main build context in a manifest: the recipe folder."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(NamedTuple):
     """An image a tier descends from.
 
     ``reference`` is what FROM gets; ``identity`` is a tier's identity or, for a root, its layers'
@@ -35,8 +34,7 @@ class Parent:
     is_root: bool
 
 
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(NamedTuple):
     """Everything one tier is made from.
 
     ``manifest`` is None while a parent has no identity, or a pin or a source it needs is ``lacking``.
@@ -110,10 +108,10 @@ def _lacking(
 ) -> Iterator[Lacking]:
     """What must be resolved or given before the tier has an identity."""
     for parent in parents:
-        if parent.is_root and (found := lacking(stack.pins, stack.roots[parent.name].pin)):
+        if parent.is_root and (found := lacking(stack.pins, stack.roots[parent.name].pin, option=stack.option)):
             yield found
     for name in sorted(reached.declared & values.keys()):
-        if found := lacking(stack.pins, name, values[name]):
+        if found := lacking(stack.pins, name, values[name], stack.option):
             yield found
     for name in sorted({need.context for need in reached.files} & set(absent)):
         source = stack.fetched[name]

@@ -15,8 +15,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ..printable import printable
 from .events import Event, StepDone, StepFailed, StepLog, StepStarted
-from .vertex import Vertex, covered, moment, printable
+from .vertex import Vertex, covered, moment
 
 __all__ = ["Event", "Failure", "Progress", "StageTime", "StepDone", "StepFailed", "StepLog", "StepStarted"]
 

@@ -22,7 +22,7 @@ from ..providers.policy import HOST, Policy, policy_of
 from ..recipe.stack import HOME, archs
 from ..recipe.values import resolve_args
 from ..settings import Settings, capture
-from ..world import git
+from ..world import git, installed
 
 if TYPE_CHECKING:
     from ..world.credentials import Lookup
@@ -250,14 +250,14 @@ def told(work: Workspace, plan: Plan) -> Told:
     return Told(work.reach, against)
 
 
-def overrides(work: Workspace, plan: Plan) -> tuple[str, ...]:
+def overrides(work: Workspace, plan: Plan, home: Path = HOME) -> tuple[str, ...]:
     """Whatever makes a plan another than the one its commit gives by itself; empty for one that may be promoted.
 
     An argument of this call, a folder in the place of a pinned source, a tree with changes or without a
-    commit, a pin that nobody resolved.
+    commit, the recipe of an installed tool (``home``) that is not as its wheel brought it, a pin that nobody resolved.
     """
     lacking = [item.why for item in plan.lacking]
-    return (*_arguments(work), *_trees(work), *_strangers(work, plan), *([_some(lacking)] if lacking else ()))
+    return (*_arguments(work), *_trees(work, home), *_strangers(work, plan), *([_some(lacking)] if lacking else ()))
 
 
 def _arguments(work: Workspace) -> Iterator[str]:
@@ -267,19 +267,32 @@ def _arguments(work: Workspace) -> Iterator[str]:
             yield f"{arg.name} is {arg.value} ({arg.source})"
 
 
-def _trees(work: Workspace) -> Iterator[str]:
+def _trees(work: Workspace, home: Path) -> Iterator[str]:
     for name, tree in work.trees.items():
         if name in work.stack.fetched and not work.stack.fetched[name].remote:
             yield f"source {name} is the folder {tree.root} instead of its pinned commit"
             continue
+        if tree.root == home and not tree.listed:
+            yield from _installed(home)
+            continue
         changes = git.uncommitted(tree.root)
         if changes is None:
-            if tree.root != HOME:  # an installed tool's own recipe is as that version has it
-                yield f"{name} at {tree.root} is in no git repository with a commit"
+            yield f"{name} at {tree.root} is in no git repository with a commit"
             continue
+        if not changes and not tree.listed:
+            yield f"{name} at {tree.root} is ignored by git: no commit has it"
         hidden = sorted(tree.listed.changed) if tree.listed else []  # git status says nothing of some of them
         if changes or hidden:
             yield f"{name} has changes that no commit describes: {_some(changes or hidden)}"
+
+
+def _installed(home: Path) -> Iterator[str]:
+    """Why the recipe of an installed tool is not that of its version, which stands for a commit of it."""
+    changed = installed.altered(home)
+    if changed is None:
+        yield f"nobody can tell whether the tool's recipe at {home} is that of its version: no RECORD tells of it"
+    elif changed:
+        yield f"the recipe of the installed tool was changed: {_some(changed)}"
 
 
 def _strangers(work: Workspace, plan: Plan) -> Iterator[str]:

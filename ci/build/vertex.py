@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from ..printable import printable
+
 _STEP = re.compile(r"\[(?:(?P<stage>.+?) )?(?P<number>\d+/\d+)\] (?P<what>.*)", re.DOTALL)
 _ROOM = re.compile(r"\[(?P<room>[^\]]+)\] (?P<what>.*)", re.DOTALL)
 _PLATFORM = re.compile(r"^[a-z0-9]+/[a-z0-9]+(?:/v\d+)?(?:->\S+)?(?: |$)")
 _LONGEST_LINE = 16_384
-# Operating system commands (titles, links), then CSI sequences (colours, cursor), then other escapes.
-_ESCAPE = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-~]?")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(slots=True)
@@ -100,11 +99,6 @@ def moment(text: object) -> float | None:
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-def printable(text: str) -> str:
-    """``text`` without escape sequences and control characters: a build must not drive the terminal."""
-    return _CONTROL.sub(" ", _ESCAPE.sub("", text)).replace("\t", "    ")
 
 
 def _line(data: bytes) -> str:

@@ -13,7 +13,8 @@ from .tree import Tree
 _TEST_FILE = re.compile(r"(?:.*/)?(?:test_[^/]*|[^/]*_test)\.py")
 _SURELY = re.compile(r"^(?:async[ \t]+)?def test", re.MULTILINE)
 _MADE = re.compile(r"\b(globals|locals|exec|setattr)\(|^[ \t]*from\s+\S+\s+import\s+\*|__getattr__", re.MULTILINE)
-_HOOKS = re.compile(r"pytest_collect_file|pytest_pycollect_|pytest_collection|pytest_itemcollected")
+# pytest_collection_modifyitems sorts and drops what was found: where nothing was, nothing comes of it.
+_HOOKS = re.compile(r"pytest_collect_file|pytest_pycollect_|pytest_collection\b|pytest_itemcollected")
 _NAMED_AT_RUN = re.compile(r"parametrize|pytest_generate_tests|params\s*=|import\s+\*|pytest_plugins|subtests")
 _SETTINGS = re.compile(r"python_(?:files|classes|functions)")
 _SETTINGS_FILES = ("pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")

@@ -38,7 +38,9 @@ def _hiding(case: Case, one: List, inputs: Mapping[str, str]) -> Iterator[Proble
             decided.setdefault(pattern, []).append(file)
     for pattern, files in decided.items():
         message = f"docs: {pattern} matches {_shown(files)}, {inputs[files[0]]}"
-        hint = f'put "!{files[0]}" behind it, or keep the file out of the image: a change of it alone runs nothing'
+        back = files if len(files) == 1 else sorted({"".join(each.partition("/")[:2]) for each in files})
+        shown = ", ".join(f'"!{each}"' for each in back)
+        hint = f"put {shown} behind it, or keep what it matches out of the image: a change of it alone runs nothing"
         yield Problem("hidden-input", message, hint, place=_place(one, pattern))
 
 

@@ -16,6 +16,7 @@ from .shell import Command
 _SUMS = frozenset({"b2sum", "sha256sum", "sha384sum", "sha512sum", "shasum"})
 _LOCAL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])[:/]")
 _NAMED_OUTPUT = re.compile(r"--output(?:-document)?=(.+)")
+_LISTED = re.compile(r"--(?:input-file|config)=(.+)")
 _FINGERPRINT = re.compile(r"\$\{?\w*fingerprint\b.*|[0-9A-F]{40}", re.IGNORECASE)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
@@ -27,6 +28,12 @@ _UNSIGNED = re.compile(
     re.IGNORECASE,
 )
 _KEYS = re.compile(r"/(etc/apt/(keyrings|trusted\.gpg)|usr/share/keyrings)\b")
+
+_REMOTE = re.compile(r"(?<!\bfile)://")
+_SETTLE = frozenset({"checkout", "fetch", "reset", "switch"})
+
+_CHECK = "ADD --checksum=sha256:... fetches it in a stage of its own; or check it here: sha256sum -c"
+_END = "let a failed check end the step: set -e before it, or && behind it; no || true, no pipe, no & after it"
 
 Known = Callable[[str], bool]
 
@@ -46,9 +53,12 @@ def unchecked(steps: Iterable[Step]) -> Iterator[Problem]:
         outputs = {_output(step.commands, number) for number in fetched}
         for number in fetched:
             command, output = step.commands[number], _output(step.commands, number)
-            if not output or not _checked(step.commands[number + 1 :], output, outputs):
-                message = f"{command.program} fetches {_operand(command)} and nothing checks what comes"
-                hint = "ADD --checksum=sha256:... fetches it in a stage of its own; or check it here: sha256sum -c"
+            later = step.commands[number + 1 :]
+            if not output or not any(each.counts for each in _checks(later, output, outputs)):
+                why, hint = "nothing checks what comes", _CHECK
+                if output and any(_checks(later, output, outputs)):
+                    why, hint = "where its check fails, the step goes on", _END
+                message = f"{command.program} fetches {_operand(command)} and {why}"
                 yield Problem("unchecked-download", message, hint, place=step.place(command))
 
 
@@ -63,7 +73,8 @@ def _fetches(command: Command) -> bool:
 
 def _operand(command: Command) -> str:
     """The URL, or the first word that may hold one."""
-    words = [word for word in command.words[1:] if not word.startswith("-") and word != "download-file"]
+    told = [found[1] if (found := _LISTED.fullmatch(word)) else word for word in command.words[1:]]
+    words = [word for word in told if not word.startswith("-") and word != "download-file"]
     return next((word for word in words if "://" in word), words[0] if words else "")
 
 
@@ -97,8 +108,8 @@ def _named(command: Command) -> str:
     return ""
 
 
-def _checked(later: Sequence[Command], output: str, outputs: set[str]) -> bool:
-    """Whether a later command compares ``output`` with what is pinned; a list that was fetched too pins nothing."""
+def _checks(later: Sequence[Command], output: str, outputs: set[str]) -> Iterator[Command]:
+    """What compares ``output`` with what is pinned; a list that was fetched too pins nothing."""
     name = output.rpartition("/")[2]
     for command in later:
         joined = [each for each in later if each.pipeline == command.pipeline]
@@ -106,10 +117,9 @@ def _checked(later: Sequence[Command], output: str, outputs: set[str]) -> bool:
             lists = [word for word in command.words[1:] if not word.startswith("-")]
             told = " ".join([command.fed, *(word for each in joined if each != command for word in each.words)])
             if name in told or any(each not in outputs for each in lists):
-                return True
+                yield command
         elif (_verifies(command) or _compares(command)) and any(name in word for word in command.words[1:]):
-            return True
-    return False
+            yield command
 
 
 def _verifies(command: Command) -> bool:
@@ -196,7 +206,7 @@ def moving(steps: Iterable[Step], known: Known) -> Iterator[Problem]:
         gits = [(command, _subcommand(command)) for command in step.commands if command.program == "git"]
         for number, (command, verb) in enumerate(gits):
             if verb in {"clone", "fetch", "pull"} or (verb == "submodule" and "--remote" in command.words):
-                settled = [each for each, name in gits[number:] if name in {"checkout", "fetch", "reset", "switch"}]
+                settled = [each for each, name in gits[number:] if each.counts and name in _SETTLE]
                 if not any(_is_commit(word, known) for each in settled for word in each.words):
                     message = f"git {verb} takes what its branch or tag is at that day"
                     hint = "ADD URL#COMMIT in a stage of its own; or check a full commit out in this step"
@@ -221,11 +231,15 @@ def _is_commit(word: str, known: Known) -> bool:
 def installs(case: Case) -> Iterator[Problem]:
     """What an installer brings from an index has its hash in a lock."""
     for step in case.steps:
+        exported = dict[str, str]()
         for command in step.commands:
+            if command.program == "export":
+                exported |= {word.partition("=")[0]: word for word in command.words[1:]}
             words = installer(command)
-            locked = {"--require-hashes", "--no-index", "--locked", "--frozen"} & set(words)
-            by_variable = {"PIP_REQUIRE_HASHES=1", "PIP_NO_INDEX=1"} & set(command.given)
-            if words and not locked and not by_variable:
+            given = {*words, *command.given, *exported.values()}
+            locked = given & {"--require-hashes", "--locked", "--frozen", "PIP_REQUIRE_HASHES=1"}
+            local = given & {"--no-index", "PIP_NO_INDEX=1"} and not any(map(_REMOTE.search, words))
+            if words and not locked and not local:
                 message = f"{' '.join(words[:2])} takes what an index has that day"
                 hint = (
                     "pip install --require-hashes -r LOCK (uv pip compile --generate-hashes writes one), or --no-index"

@@ -14,7 +14,8 @@ from ..suites.catalogue import Catalogue
 from . import shell
 
 _PYTEST = ("pytest", "py.test")
-_UNKNOWN = re.compile(r"[$*?~`<>{}]|\A-")
+_UNKNOWN = re.compile(r"[$*?~`<>{}]|\A-|\A[;+]\Z")
+"""What a shell fills in, an option, and what ends the words of ``find -exec``."""
 _SUITE = "{suite}"
 
 Path = tuple[str | int, ...]

@@ -67,8 +67,10 @@ def suites(case: Case) -> Iterator[Problem]:
     """The test catalogue, where there is one, can be read."""
     if case.stack and case.suite_file:
         load = partial(catalogue.load, file=case.given.catalogue)
-        named = Place(case.suite_file) if case.given.catalogue else case.place("suites")
-        yield from _problems(case, load, case.suite_file, named)
+        if case.given.catalogue:  # it may be a folder of files, whose problems know theirs
+            yield from _problems(case, load, "", Place(case.suite_file))
+        else:
+            yield from _problems(case, load, case.suite_file, case.place("suites"))
 
 
 def lost(case: Case) -> Iterator[Problem]:
@@ -98,14 +100,14 @@ def upstreams(case: Case) -> Iterator[Problem]:
 
 
 def _problems(case: Case, load: Callable[[Stack], object], file: str, named: Place) -> Iterator[Problem]:
-    """What is wrong with ``file``, by places a person may open; ``named`` is what names it."""
+    """What is wrong with ``file`` (empty: what each place says), by places a person may open; ``named`` names it."""
     try:
         if case.stack:
             load(case.stack)
     except ConfigError as error:
         for problem in error.problems:
             place = problem.place
-            yield replace(problem, place=replace(place, file=file) if place else named)
+            yield problem._replace(place=place._replace(file=file or place.file) if place else named)
 
 
 def plans(case: Case) -> Iterator[Problem]:
@@ -113,7 +115,7 @@ def plans(case: Case) -> Iterator[Problem]:
     if case.stack is None or any(recipe.model is None for recipe in case.recipes):
         return
     args = case.args
-    trees, goals = _trees(case.stack, case.start, case.given.sources), tuple(case.stack.tiers)
+    trees, goals = _trees(case.stack, case.start, _given(case)), tuple(case.stack.tiers)
     found = _try(partial(plan.check_args, case.stack, args, goals, trees))
     found += _try(partial(_tiers, case.stack, args, trees))
     for name in case.stack.components:
@@ -121,7 +123,7 @@ def plans(case: Case) -> Iterator[Problem]:
     names = {recipe.file.path.name: recipe.file.name for recipe in case.recipes}
     for problem in found:
         place = problem.place
-        yield replace(problem, place=replace(place, file=names.get(place.file, place.file))) if place else problem
+        yield problem._replace(place=place._replace(file=names.get(place.file, place.file))) if place else problem
 
 
 def examined(stack: Stack, args: Resolved, start: Run = run) -> Iterator[inputs.Inputs]:
@@ -131,10 +133,16 @@ def examined(stack: Stack, args: Resolved, start: Run = run) -> Iterator[inputs.
     yield from (_component(stack, name, args, trees) for name in stack.components)
 
 
+def _given(case: Case) -> Mapping[str, str]:
+    """The folders of sources by name, the tree under test among them: what stages take of it has to be there."""
+    known_by = {name: source.known_by for name, source in (case.stack.fetched if case.stack else {}).items()}
+    found = [name for name, file in known_by.items() if file and case.source and file in case.source.files]
+    return {name: str(case.source.root) for name in found if case.source} | dict(case.given.sources)
+
+
 def _trees(stack: Stack, start: Run, given: Mapping[str, str] = _NONE) -> Mapping[str, Tree]:
-    """The recipe, and for each source that no stage can fetch what is ``given``, else the caller's tree."""
-    folders = {RECIPE: stack.recipe}
-    folders |= {name: Path(given[name]).absolute() for name in stack.sources if name in given}
+    """The recipe, each source that is ``given``, and for others that no stage can fetch the caller's tree."""
+    folders = {RECIPE: stack.recipe} | {name: Path(path).absolute() for name, path in given.items()}
     if missing := [name for name in stack.sources if name not in given]:
         folders |= dict.fromkeys(missing, git.toplevel(Path.cwd(), start) or Path.cwd())
     return {name: Tree(name, root, {}, partial(git.tracked, start=start)) for name, root in folders.items()}

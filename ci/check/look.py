@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..answer import Answer
 from ..errors import ConfigError
 from ..report import checks
@@ -46,5 +44,5 @@ def _overlaid(case: material.Case, found: overlay.Overlay) -> list[Finding]:
     try:
         problems = tuple(overlay.differences(case.stack, case.settings, found, case.start))
     except ConfigError as error:
-        problems = tuple(replace(problem, message=f"{found.name}: {problem.message}") for problem in error.problems)
+        problems = tuple(problem._replace(message=f"{found.name}: {problem.message}") for problem in error.problems)
     return [Finding("overlay", "error", problem) for problem in problems]

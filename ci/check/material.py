@@ -30,6 +30,7 @@ from ..world import files
 from ..world.clock import SystemClock
 from ..world.process import Run, run
 from . import listed, shell, tree
+from .fates import Options
 from .tree import Tree
 
 _SHEBANGS = ("#!/bin/sh", "#!/bin/bash", "#!/usr/bin/env bash", "#!/usr/bin/env sh", "#!/bin/dash")
@@ -104,6 +105,10 @@ class Case:
         """The suite file, as a person in this folder may open it; empty where there is none."""
         named = self.stack.suites if self.stack else ""
         return self.given.catalogue or (self.shown(named) if named else "")
+
+    def in_suites(self, place: Place) -> Place:
+        """A place of the catalogue by the name a person may open: the stack's own knows its bare name alone."""
+        return place if self.given.catalogue else place._replace(file=self.suite_file)
 
     @cached_property
     def calls(self) -> tuple[listed.Call, ...]:
@@ -253,7 +258,7 @@ def text(path: Path, problems: list[Problem]) -> str:
         return files.read_text(path)
     except ConfigError as error:
         hint = "make it a file of UTF-8 text that this user may read"
-        problems += [replace(each, hint=hint, place=Place(stacks.shown(path))) for each in error.problems]
+        problems += [each._replace(hint=hint, place=Place(stacks.shown(path))) for each in error.problems]
         return ""
 
 
@@ -286,9 +291,15 @@ def _document(path: Path, problems: list[Problem]) -> documents.Document:
 def _runs(recipe: Recipe) -> Iterator[Step]:
     if recipe.model is None or recipe.model.escape != "\\":
         return
-    for line in instructions(recipe.model):
-        if line.keyword == "RUN":
-            yield Step(recipe.file.name, shell.instruction(raw(recipe, line.line), line.line))
+    shells = dict[str, Options]()
+    for stage in recipe.model.stages:
+        options = shells.get(stage.base.lower(), Options())
+        for line in (each.trigger or each for each in stage.instructions):
+            if line.keyword == "SHELL":
+                options = Options().after(line.words[1:])
+            elif line.keyword == "RUN":
+                yield Step(recipe.file.name, shell.instruction(raw(recipe, line.line), line.line, options))
+        shells[stage.id] = options
 
 
 def _scripts(folder: Path, recipes: tuple[Recipe, ...], problems: list[Problem]) -> Iterator[Text]:

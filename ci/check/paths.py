@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 from ..errors import Place, Problem
@@ -97,7 +96,7 @@ def listed_paths(case: Case) -> Iterator[Problem]:
 def place_of(case: Case, call: listed.Call, word: str) -> Place:
     """Where a word of a call stands, by the name a person may open."""
     assert case.catalogue is not None  # noqa: S101 - whoever has a call has its file
-    return replace(listed.place(case.catalogue, call, word), file=case.suite_file)
+    return case.in_suites(listed.place(case.catalogue, call, word))
 
 
 def _is_meant(case: Case, one: Named, tree: Tree) -> bool:
@@ -183,13 +182,15 @@ def elsewhere(case: Case) -> Iterator[Problem]:
 
 
 def _is_skipped(case: Case, one: Named) -> bool:
-    """Whether the step, or these tests of it, are left out by an exemption that holds."""
+    """Whether the step, or these tests of it, are left out: by an exemption that holds, or as no profile has it."""
     if case.catalogue is None:
         return False
     step = as_on(case.catalogue, one.call.step, one.call.arch)
     holding = [each for each in step.skips if each.holds(case.today)]
-    return bool(step.skip and step.skip.holds(case.today)) or any(
-        one.spot.path == each.test or one.spot.path.endswith(f"/{each.test}") for each in holding
+    return (
+        not step.profiles
+        or bool(step.skip and step.skip.holds(case.today))
+        or any(one.spot.path == each.test or one.spot.path.endswith(f"/{each.test}") for each in holding)
     )
 
 

@@ -61,8 +61,10 @@ def _nowhere(case: Case, pools: Pools | None) -> Iterator[tuple[str, Placed]]:
 
 
 def _left_out(case: Case, catalogue: Catalogue, name: str) -> bool:
-    """Whether a skip that holds leaves the step out, on one kind of node or all."""
+    """Whether a skip that holds leaves the step out, on one kind of node or all; or no profile has it."""
     data = catalogue.data[name]
+    if data.get("profiles") == []:
+        return True
     kinds = {"": data, "cpu": data.get("cpu", {}), **data.get("archs", {})}
     steps = (as_on(catalogue, name, kind) for kind, each in kinds.items() if "skip" in each)
     return any(step.skip and step.skip.holds(case.today) for step in steps)

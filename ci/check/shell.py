@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from .fates import Fate, Options, Token, fates
+from .wrappers import EXECS, SHELLS, WRAPPERS, script_of, unwrapped
+
 _KEYWORDS = frozenset({"if", "then", "elif", "else", "while", "until", "do", "!", "{", "time"})
-_WRAPPERS = frozenset({"builtin", "command", "env", "exec", "nice", "nohup", "sudo", "timeout", "xargs"})
-_SHELLS = frozenset({"ash", "bash", "dash", "ksh", "sh", "zsh"})
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=", re.ASCII)
-_OPERAND = re.compile(r"[\d.]+[smhd]?")
 
 
 class Command(NamedTuple):
     """A simple command: its words without quotes, behind keywords, assignments and wrappers such as sudo.
 
     ``given`` are its assignments, ``files`` what it is redirected to or from, ``fed`` its here-documents.  Commands
-    that are joined by pipes have one ``pipeline``.
+    that are joined by pipes have one ``pipeline``.  ``counts``: where it fails, the step does.
     """
 
     words: tuple[str, ...]
@@ -34,6 +34,7 @@ class Command(NamedTuple):
     pipeline: int
     line: int
     column: int
+    counts: bool = True
 
     @property
     def program(self) -> str:
@@ -41,14 +42,18 @@ class Command(NamedTuple):
         return self.words[0].rpartition("/")[2] if self.words else ""
 
 
-def commands(text: str, line: int = 1, column: int = 1) -> tuple[Command, ...]:
-    """The commands of shell ``text``, which begins at ``line`` and ``column`` of its file, in order of their places."""
+def commands(text: str, line: int = 1, column: int = 1, options: Options = Options()) -> tuple[Command, ...]:  # noqa: B008 - frozen
+    """The commands of shell ``text``, which begins at ``line`` and ``column`` of its file, in order of their places.
+
+    ``options`` are those of the shell that runs it; a first line such as ``#!/bin/sh -e`` adds to them.
+    """
     reader = _Reader(text, line, column)
     reader.until("")
-    return tuple(reader.finished())
+    first = text.partition("\n")[0]
+    return tuple(reader.finished(options.after(first.split()) if first.startswith("#!") else options))
 
 
-def instruction(text: str, line: int) -> tuple[Command, ...]:
+def instruction(text: str, line: int, options: Options = Options()) -> tuple[Command, ...]:  # noqa: B008 - frozen
     """The commands of a RUN (or ONBUILD RUN) as it stands in a Dockerfile from ``line`` on."""
     body = re.sub(r"(?i)\A\s*(?:ONBUILD\s+)?RUN\b", lambda match: " " * len(match[0]), text)
     # Comment lines between continuations are no part of the command: as a continuation they keep every other place.
@@ -59,12 +64,12 @@ def instruction(text: str, line: int) -> tuple[Command, ...]:
         words = json.loads(rest) if rest.startswith("[") else None
     except ValueError:
         words = None
-    return commands(body, line) if words is None else arguments([str(word) for word in words], line)
+    return commands(body, line, 1, options) if words is None else arguments([str(word) for word in words], line)
 
 
 def arguments(words: Sequence[str], line: int = 1) -> tuple[Command, ...]:
     """The command that an argument list is, and those of a script it gives to a shell by -c."""
-    return tuple(_Open(0, 0, [(0, word) for word in words]).command(line, 1))
+    return tuple(_Open(0, 0, [(0, word) for word in words]).command(line, 1, Fate(True, Options())))
 
 
 @dataclass
@@ -76,41 +81,55 @@ class _Open:
     words: list[tuple[int, str]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     fed: list[tuple[int, str]] = field(default_factory=list)
+    substituted: bool = False
 
     def bare(self) -> tuple[list[tuple[int, str]], list[str]]:
         """The words from the program on, and the assignments in front of it."""
         words, given = list(self.words), []
         while words:
             word = words[0][1]
+            name = word.rpartition("/")[2]
             if _ASSIGNMENT.match(word):
                 given.append(words.pop(0)[1])
             elif word in _KEYWORDS or word.startswith("--"):
                 words.pop(0)
-            elif word.rpartition("/")[2] in _WRAPPERS and len(words) > 1:
-                words.pop(0)
-                while len(words) > 1 and (words[0][1].startswith("-") or _OPERAND.fullmatch(words[0][1])):
-                    words.pop(0)
+            elif name in WRAPPERS and len(words) > 1:
+                words = unwrapped(name, words)
+            elif name == "find" and (started := [at for at, each in enumerate(words) if each[1] in EXECS]):
+                words = words[started[0] + 1 :]
             else:
                 break
         return words, given
 
-    def command(self, line: int, column: int) -> Iterator[Command]:
-        """The finished command at that place, and those of the script it gives to a shell by -c."""
+    def command(self, line: int, column: int, fate: Fate, piped: str = "") -> Iterator[Command]:
+        """The finished command at that place, and those of the script that it runs; ``piped`` is what it reads."""
         words, given = self.bare()
         texts = tuple(text for _, text in words)
         fed = "".join(text for _, text in self.fed)
-        yield Command(texts, tuple(given), tuple(self.files), fed, self.pipeline, line, column)
-        options = [text for text in texts[1:-1] if re.fullmatch("-[a-z]*c", text)]
-        if options and texts[0].rpartition("/")[2] in _SHELLS:
-            script = texts[texts.index(options[0]) + 1]
-            inner = commands(script)
-            yield from (each._replace(line=line, column=column, pipeline=_inside(self, each)) for each in inner)
+        yield Command(texts, tuple(given), tuple(self.files), fed, self.pipeline, line, column, fate.counts)
+        script = script_of(texts, fate.options)
+        if script is None and piped and self.runs_what_it_is_fed:
+            script = (piped, Options().after(texts[1:]))
+        for each in commands(script[0], 1, 1, script[1]) if script else ():
+            yield self.holding(each, fate)._replace(line=line, column=column)
+
+    def holding(self, inner: Command, fate: Fate) -> Command:
+        """A command of a script that this one runs: in a pipeline of its own, and it counts only if this does."""
+        return inner._replace(pipeline=(self.pipeline + 1) * 1000 + inner.pipeline, counts=inner.counts and fate.counts)
+
+    @property
+    def passes_on(self) -> str:
+        """What it writes into a pipe, where that stands in the text."""
+        words = [text for _, text in self.bare()[0]]
+        if words[:1] in (["echo"], ["printf"]):
+            return " ".join(words[1:]).replace("\\n", "\n")
+        return "".join(text for _, text in self.fed) if words in (["cat"], ["cat", "-"]) else ""
 
     @property
     def runs_what_it_is_fed(self) -> bool:
         """Whether its here-documents are scripts: those of a shell that is given no file."""
         words = [text for _, text in self.bare()[0]]
-        if not words or words[0].rpartition("/")[2] not in _SHELLS:
+        if not words or words[0].rpartition("/")[2] not in SHELLS:
             return not words
         for before, word in pairwise(words):
             if re.fullmatch("-[a-z]*s", word):
@@ -118,11 +137,6 @@ class _Open:
             if word[0] not in "-+" and not re.fullmatch("[-+][a-zA-Z]*[oO]", before):
                 return False
         return True
-
-
-def _inside(outer: _Open, inner: Command) -> int:
-    """A pipeline of a script within a script, told apart from those around it."""
-    return (outer.pipeline + 1) * 1000 + inner.pipeline
 
 
 class _Reader:
@@ -138,17 +152,26 @@ class _Reader:
         self.open: _Open | None = None
         self.done: list[_Open] = []
         self.waiting: list[tuple[_Open, str, bool]] = []
-        self.nested: list[tuple[int, str]] = []
+        self.depth = 0
+        self.signs: list[Token] = []
 
-    def finished(self) -> Iterator[Command]:
-        """All commands, by place."""
-        for each in sorted(self.done, key=lambda one: one.at):
+    def finished(self, options: Options) -> Iterator[Command]:
+        """All commands, by place, of a text that is run with these options."""
+        done = sorted(self.done, key=lambda one: one.at)
+        said = [Token(each.at, tuple(text for _, text in each.words)) for each in done if not each.substituted]
+        found = fates(sorted((*said, *self.signs), key=lambda token: token.at), options)
+        passed: dict[int, str] = {}
+        for each in done:
             words, _ = each.bare()
-            yield from each.command(*self._place(words[0][0] if words else each.at))
+            fate = found.get(each.at, Fate(True, options))
+            place = self._place(words[0][0] if words else each.at)
+            yield from each.command(*place, fate, "" if each.fed else passed.get(each.pipeline, ""))
+            passed[each.pipeline] = each.passes_on
             if each.runs_what_it_is_fed:
+                start = Options().after([text for _, text in words][1:]) if words else options
                 for at, body in each.fed:
-                    inner = commands(body, *self._place(at))
-                    yield from (command._replace(pipeline=_inside(each, command)) for command in inner)
+                    for inner in commands(body, *self._place(at), start):
+                        yield each.holding(inner, fate)
 
     def _place(self, at: int) -> tuple[int, int]:
         row = bisect_right(self.starts, at) - 1
@@ -176,6 +199,7 @@ class _Reader:
             self.at = self._find("\n")
         elif char == "\n":
             self.at += 1
+            self._sign("\n")
             self._next_pipeline()
             self._documents()
         elif char in ";&|()":
@@ -195,12 +219,28 @@ class _Reader:
             self.at = self._find(")") + 1  # the words of an array
         elif char == "(":
             self._close()
+            self._sign("(")
             self.until(")")
+            self._sign(")")
         elif char == "|" and self.text[self.at : self.at + 1] != "|":
+            self._sign("|")
             self.at += self.text.startswith("&", self.at)
             self._close()
         else:
+            twice = char in "&|" and self.text.startswith(char, self.at)
+            self._sign(char * 2 if twice else char.replace(")", ";"))
+            self.at += twice
             self._next_pipeline()
+
+    def _sign(self, sign: str) -> None:
+        """Keep an operator, unless it stands in a substitution: what becomes of those is not followed."""
+        if not self.depth:
+            self.signs.append(Token(self.at - 1, sign=sign))
+
+    def _substitute(self, end: str) -> None:
+        self.depth += 1
+        self.until(end)
+        self.depth -= 1
 
     def _next_pipeline(self) -> None:
         self._close()
@@ -208,7 +248,7 @@ class _Reader:
 
     def _opened(self, at: int) -> _Open:
         if self.open is None:
-            self.open = _Open(at, self.pipeline)
+            self.open = _Open(at, self.pipeline, substituted=self.depth > 0)
         return self.open
 
     def _close(self) -> None:
@@ -222,7 +262,7 @@ class _Reader:
         assert sign is not None  # noqa: S101 - the caller saw the first character of it
         self.at = sign.end()
         if sign[0].endswith("("):
-            self.until(")")
+            self._substitute(")")
             return
         while self.text[self.at : self.at + 1] in {" ", "\t"}:
             self.at += 1
@@ -302,7 +342,7 @@ class _Reader:
         """A variable as it is written; a substitution is read as commands, and stands as ``$()`` in the word."""
         if self.text[self.at] == "`":
             self.at += 1
-            self.until("`")
+            self._substitute("`")
             return "$()"
         if self.text.startswith("$((", self.at):
             end = self.text.find("))", self.at)
@@ -310,7 +350,7 @@ class _Reader:
             return "$(())"
         if self.text.startswith("$(", self.at):
             self.at += 2
-            self.until(")")
+            self._substitute(")")
             return "$()"
         if not self.text.startswith("${", self.at):
             self.at += 1

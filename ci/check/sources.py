@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from ..errors import Place, Problem
 from ..pipeline.patterns import Globs, Paths, Pattern, parse
-from ..recipe.dockerfile.globs import GlobError
+from ..recipe.dockerfile.globs import GlobError, has_wildcard
 from ..suites.catalogue import Catalogue
 from . import collecting, listed, paths
 from .material import Case
@@ -31,7 +30,7 @@ def lists(case: Case) -> Iterator[List]:
     if pools := case.pools:
         for key, patterns in (("docs", pools.docs), ("run_all", pools.run_all)):
             places = (pools.document.place(key, index) for index in range(len(patterns)))
-            yield List(key, "", patterns, tuple(replace(each, file=case.pipeline_file) for each in places))
+            yield List(key, "", patterns, tuple(each._replace(file=case.pipeline_file) for each in places))
     for name, step in case.catalogue.data.items() if case.catalogue else ():
         sources = tuple(step.get("sources", ()))
         at = (place(case, "steps", name, "sources", index) for index in range(len(sources)))
@@ -59,7 +58,8 @@ def patterns(case: Case) -> Iterator[Problem]:
 def _dead(tree: Tree, pattern: Pattern, taken: Sequence[str], let_in: set[str]) -> tuple[str, str] | None:
     """Why a pattern does nothing, and what to do; ``let_in`` are the files that the patterns before it let in."""
     if not taken and not tree.has(pattern.path):
-        near = tree.nearest(pattern.path) if pattern.regex is None else ""
+        path = pattern.path.removesuffix("*")
+        near = "" if has_wildcard(path) else tree.nearest(path)
         hint = f"did you mean {near}?" if near else "correct it, or delete it: it decides nothing"
         return f"matches no file of {tree.root.name}/", hint
     if pattern.takes_back and not let_in.intersection(taken):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 
 from ..errors import Problem
@@ -31,17 +30,17 @@ def step_downloads(case: Case) -> Iterator[Problem]:
     """What a step fetches is pinned: a version, a full commit, a hash that is compared."""
     if case.catalogue is None:
         return
-    found: dict[tuple[str, str], list[Command]] = {}
+    found: dict[tuple[str, str, str], list[Command]] = {}
     for call in case.calls:
         at = case.catalogue.document.place(*call.where)
         command = call.command._replace(line=at.line, column=at.column)
-        found.setdefault((call.step, call.arch), []).append(command)
-    for (name, _), commands in found.items():
-        step = Step(case.suite_file, tuple(commands))
+        found.setdefault((call.step, call.arch, case.in_suites(at).file), []).append(command)
+    for (name, _, file), commands in found.items():
+        step = Step(file, tuple(commands))
         problems = [*fetching.unchecked([step]), *fetching.moving([step], _nothing)]
         problems += [problem for command in commands for problem in _of_command(step, command)]
         for each in problems:
-            yield replace(each, message=f"step {name}: {each.message}", hint=_HINTS[each.reference])
+            yield each._replace(message=f"step {name}: {each.message}", hint=_HINTS[each.reference])
 
 
 _HINTS = {

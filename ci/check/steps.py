@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..audit import secrets
@@ -35,7 +34,7 @@ def variants(catalogue: Catalogue) -> Iterator[Variant]:
 
 def place(case: Case, *path: str | int) -> Place:
     """Where a value of the suite file stands, by the name a person may open."""
-    return replace(case.catalogue.document.place(*path), file=case.suite_file) if case.catalogue else Place("")
+    return case.in_suites(case.catalogue.document.place(*path)) if case.catalogue else Place("")
 
 
 def summaries(case: Case) -> Iterator[Problem]:
@@ -57,7 +56,7 @@ def limits(case: Case) -> Iterator[Problem]:
         if case.catalogue and (not each.arch or {"limits", "commands"} & each.data.keys()):
             for problem in plan.limit_problems(as_on(case.catalogue, each.step, each.arch)):
                 key = "limits" if "limits" in each.data else "commands"
-                yield replace(problem, place=place(case, *each.where, key))
+                yield problem._replace(place=place(case, *each.where, key))
 
 
 def as_on(catalogue: Catalogue, name: str, arch: str) -> Step:
@@ -66,8 +65,9 @@ def as_on(catalogue: Catalogue, name: str, arch: str) -> Step:
 
 
 def profiles(case: Case) -> Iterator[Problem]:
-    """Every step is part of some profile."""
-    for name, step in case.catalogue.data.items() if case.catalogue else ():
+    """Every step is part of some profile; what other projects' files have for other hardware is told as lost."""
+    ours = case.catalogue if case.catalogue and not case.catalogue.notices else None
+    for name, step in ours.data.items() if ours else ():
         if step.get("profiles") == []:
             hint = "name its profiles; or give it a skip with its reason; or delete it"
             at = place(case, "steps", name, "profiles")
@@ -88,7 +88,7 @@ def expired(case: Case) -> Iterator[Problem]:
             at = case.pools.document.place("pools", pool.name, "away", "until")
             message = f"pool {pool.name} was to be looked at on {away.until} ({away.reason})"
             hint = "delete away where it takes jobs again, else give another day"
-            yield Problem("expired", message, hint, place=replace(at, file=case.pipeline_file))
+            yield Problem("expired", message, hint, place=at._replace(file=case.pipeline_file))
 
 
 def _exemptions(catalogue: Catalogue) -> Iterator[tuple[listed.Path, Exemption]]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..answer import Answer
-from ..build.vertex import printable
 from ..errors import CiError, ConfigError, Outcome, worst
+from ..printable import printable
 from ..report.units import counted
 from ..settings import Settings
 from ..world import nics as cards
@@ -90,6 +90,10 @@ def patience(case: Case) -> float:
         return DEADLINE
 
 
+def _late(check: Check, case: Case, seconds: float) -> TimeoutError:
+    return TimeoutError(f"{check.where(case)} did not answer within {seconds:g} s".strip())
+
+
 def examine(case: Case, checks: Sequence[Check], seconds: float = DEADLINE) -> tuple[Finding, ...]:
     """The findings of all ``checks``; one that says nothing within ``seconds`` is a finding as well."""
     questions: Mapping[str, Callable[[], tuple[Finding, ...]]] = {
@@ -105,8 +109,7 @@ def examine(case: Case, checks: Sequence[Check], seconds: float = DEADLINE) -> t
         elif no_engine and check.needs_engine:  # one dead engine is one failure
             found.append(Finding(check.name, "warn", "not checked, because of the engine", "see engine"))
         else:
-            late = f"{check.where(case)} did not answer within {seconds:g} s".strip()
-            found.append(_troubled(check, said or TimeoutError(late)))
+            found.append(_troubled(check, said or _late(check, case, seconds)))
     return tuple(_merged(found))
 
 

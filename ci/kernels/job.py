@@ -97,6 +97,8 @@ def read(settings: Settings, project: str, arch: str, out: str) -> Request:
     checked = [args.Checked("")]
     _try(problems, lambda: loaded.append(stacks.load(settings.get("ROCM_CI_STACK").value)))
     _try(problems, lambda: found.append(find(Path(project or DEFAULT_PROJECT))))
+    if out:
+        _try(problems, lambda: files.check_folder(Path(out).absolute(), "--out"))
     if loaded:
         _try(problems, lambda: checked.append(_archs(settings, loaded[0], arch)))
     problems += checked[-1].problems

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from .. import documents
@@ -16,14 +15,13 @@ from ..errors import ConfigError, SupersededError
 from ..recipe import pins as lock
 from ..recipe.stack import Stack
 from ..world import files, locks
-from .kinds import EPOCH, Pin, pins_of
+from .forms import wanted
+from .kinds import Pin, pins_of
 from .rebuilds import Rebuild, rebuilds, with_pin
 from .upstream import Upstream
 
 INSTALLED = Path(__file__).resolve().parents[1] / "recipe_data"
 """The recipe inside of an installed package; in a checkout there is none at this place."""
-
-_WEEK = re.compile(r"([0-9]{4})-W([0-9]{2})")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def outlook(work: Workspace, name: str, value: str, upstream: Upstream) -> Updat
     Raises ``ConfigError`` for a value that is none of its kind, and what ``Upstream.value`` raises.
     """
     pin = pin_called(work.stack, name)
-    new = _given(pin, value) if value else upstream.value(pin)
+    new = _formed(work.stack, name, value or upstream.value(pin))
     after = with_pin(work.stack, name, new)
     then = {each.name: each for each in pins_of(after)}
     places = {each.name: each.where for each in pins_of(work.stack)}
@@ -105,20 +103,8 @@ def replaced(text: str, name: str, value: str) -> str:
     return result
 
 
-def _given(pin: Pin, value: str) -> str:
-    words = lock.expected(pin.name, value)
-    if pin.name == EPOCH and not _is_week(value):
-        words = "an ISO week such as 2026-W47"
-    if words or value.startswith(lock.MARK):
-        raise ConfigError(
-            "loose-pin", f"{pin.name} cannot be {value!r}", hint=f"wanted is {words or 'the thing itself'}"
-        )
+def _formed(stack: Stack, name: str, value: str) -> str:
+    """The value, which has the form of its pin, whoever said it."""
+    if words := wanted(stack, name, value):
+        raise ConfigError("loose-pin", f"{name} cannot be {value!r}", hint=f"wanted is {words}")
     return value
-
-
-def _is_week(value: str) -> bool:
-    match = _WEEK.fullmatch(value)
-    try:
-        return match is not None and bool(date.fromisocalendar(int(match[1]), int(match[2]), 1))
-    except ValueError:
-        return False

@@ -37,3 +37,13 @@ def changed(
         return diffs.against(top, before, start=start) if before else diffs.since_parent(top, start)
     branch = (facts.base if facts else "") or MAIN
     return diffs.against(top, f"origin/{branch}", branch, start=start)
+
+
+def told(wish: Wish, pools: Pools, *, base: str = "", facts: Facts | None = None) -> tuple[str, ...]:
+    """What a person should hear of how ``changed`` counts: of a push that nobody tells of it sees the last commit."""
+    found = asked(wish, pools)
+    if wish.only or found.everything or found.profile != MAIN or base or (facts and facts.before):
+        return ()
+    who = f"{facts.provider} does not say" if facts else "nobody says"
+    told = f"profile {MAIN}: {who} what the branch was before the push, so only HEAD against its first parent counts"
+    return (f"{told}; where a push brings several commits, name the commit before them with --base",)

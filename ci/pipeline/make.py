@@ -27,7 +27,7 @@ from ..world.process import Run, run
 from . import changes, pools, triggers
 from .placing import Placed, builder, built_for, place
 from .request import BUILDKITE, DOCUMENT, GITHUB, Request
-from .select import Selection, Wish, choose
+from .select import WHOLE, Selection, Wish, choose
 from .wiring import Chosen, Terms, Wired, on_pool, wire
 
 
@@ -36,7 +36,7 @@ class Given:
     """What a pipeline is made from, beside the change.
 
     Jobs run at ``top``, that of the ``repository`` if there is one. ``away`` are pools that were said to be.
-    ``change`` waits for what git says of the change that ``wish`` is about.
+    ``change`` waits for what git says of the change that ``wish`` is about, ``counted`` is how it is counted.
     """
 
     terms: Terms
@@ -46,6 +46,7 @@ class Given:
     away: tuple[str, ...]
     wish: Wish
     change: Callable[[], diffs.Diff]
+    counted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Made:
         terms = self.given.terms
         overdue = pools.overdue(terms.pools, terms.today)
         read = (*self.given.args.notices, *terms.catalogue.notices, *overdue)
-        return tuple(dict.fromkeys((*read, *self.selection.notices, *self.wired.notices)))
+        return tuple(dict.fromkeys((*read, *self.given.counted, *self.selection.notices, *self.wired.notices)))
 
     @property
     def empty(self) -> bool:
@@ -97,7 +98,8 @@ def given(settings: Settings, asked: Request, today: date, start: Run = run) -> 
     file = _from_top(asked.catalogue, top) if asked.catalogue else ""
     named = name if name in shipped() else _from_top(name, top)
     terms = Terms(stack, catalogue, nodes, builder(nodes, asked.away), named, file, _environment(args), today)
-    return Given(terms, args, repository, top, asked.away, wish, change)
+    counted = changes.told(wish, nodes, base=asked.base, facts=facts) if repository and not asked.committed else ()
+    return Given(terms, args, repository, top, asked.away, wish, change, counted)
 
 
 def make(found: Given, asked: Request) -> Made:
@@ -122,7 +124,9 @@ def decide(found: Given, wish: Wish, diff: diffs.Diff, *, everywhere: bool = Fal
     selection = choose(terms.catalogue, diff, why, wish, pools=terms.pools, today=terms.today)
     placed = places(found, [each.step for each in selection.choices if each.runs or everywhere])
     chosen = [Chosen(at, each.why) for each in selection.choices if each.runs for at in placed[each.step]]
-    return Made(found, diff, selection, placed, wire(terms, chosen))
+    # Nobody takes these for a pass: what was asked for by name, and the evidence for a release.
+    strict = bool(wish.only) or selection.profile in WHOLE
+    return Made(found, diff, selection, placed, wire(terms, chosen, strict=strict))
 
 
 def places(found: Given, steps: Iterable[str]) -> Mapping[str, tuple[Placed, ...]]:
@@ -138,7 +142,8 @@ def emitted(made: Made, form: str) -> str:
         hint = "inv pipeline --explain says why each pool cannot take them"
         context = "\n".join(made.wired.notices)
         raise EmptyError("nothing-placed", "no selected step has a pool that can take it", hint=hint, context=context)
-    remarks = tuple(dict.fromkeys((*_reasons(made), *made.selection.notices, *made.wired.notices)))
+    said = (*_reasons(made), *made.given.counted, *made.selection.notices, *made.wired.notices)
+    remarks = tuple(dict.fromkeys(said))
     pipeline = made.wired.pipeline
     return buildkite.emit(pipeline, remarks) if form == BUILDKITE else github.emit(pipeline, remarks)
 

@@ -16,7 +16,7 @@ from ..recipe.stack import HOME, Stack
 from ..recipe.stack import archs as arch_table
 from ..world import files
 
-_LEAST = {"gpus": 0, "nodes": 1, "memory_gb": 1, "jobs": 1}
+_LEAST = {"gpus": 0, "nodes": 1, "memory_gb": 1}
 
 
 class Away(NamedTuple):
@@ -34,8 +34,9 @@ class NodePool:
     """Nodes of one kind, each job of which gets ``gpus`` GPUs, on up to ``nodes`` nodes.
 
     ``family`` is the GPUs' product name, ``arch`` their gfx target, both empty without GPUs; ``supports`` are the
-    components that are built for that target.  ``memory_gb`` is what one job gets on a node, ``jobs`` how many run
-    at once.  ``buildkite`` are tags of its agents, ``github`` labels of its runners; it may lack either.
+    components that are built for that target.  ``memory_gb`` is what one job gets on a node.  ``buildkite`` are
+    tags of its agents, ``github`` labels of its runners; it may lack either.  How many jobs run at once is not said
+    here: that is how many agents or runners there are.
     """
 
     name: str
@@ -47,7 +48,6 @@ class NodePool:
     memory_gb: int
     rdma: bool
     nics: tuple[str, ...]
-    jobs: int
     builds: bool
     buildkite: Mapping[str, str]
     github: tuple[str, ...]
@@ -131,7 +131,6 @@ def _pool(name: str, data: Mapping[str, Any], families: Mapping[str, Arch]) -> N
         memory_gb=data["memory_gb"],
         rdma=data.get("rdma", False),
         nics=tuple(data.get("nics", ())),
-        jobs=data.get("jobs", 1),
         builds=data.get("builds", False),
         buildkite=data.get("buildkite", {}),
         github=tuple(data.get("github", ())),

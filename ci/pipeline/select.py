@@ -14,7 +14,7 @@ from ..world.diffs import Diff
 from .patterns import Globs, Paths, shown
 from .pools import Pools
 
-_WHOLE = ("nightly", "full")
+WHOLE = ("nightly", "full")
 """Profiles that no change narrows."""
 
 
@@ -63,7 +63,7 @@ def asked(wish: Wish, pools: Pools) -> Asked:
             profile = label.profile
         if label.run_all and not everything:
             everything = f"label {shown(name)}"
-    if profile in _WHOLE:
+    if profile in WHOLE:
         everything = f"profile {profile}"
     return Asked(profile, everything, tuple(notices))
 

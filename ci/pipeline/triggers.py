@@ -67,6 +67,8 @@ def _found(stack: Stack, args: Resolved, catalogue: Catalogue, pools: Pools, tre
     tested = frozenset(step.get("tier", "test") for step in catalogue.data.values())
     for path, why in (*_recipe(stack, catalogue, tested), *_tool()):
         place = tree.inside(path)
+        if place == catalogue.file.rstrip("/") and path.is_dir():
+            continue  # a folder of step files, each of which is among the sources of its steps by this name
         yield from ((file, why) for file in (tree.paths.below(place) if place else ()))
     contexts = _contexts(stack, args, tree)
     for each in _needs(stack, args, tested) if contexts else ():

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import date
 from typing import NamedTuple
 
-from ..providers.jobs import Job, Pipeline, Pool
+from ..providers.jobs import Absent, Job, Pipeline, Pool
 from ..recipe.stack import Stack, Tier
 from ..suites.catalogue import Catalogue, Step
 from ..suites.plan import RESERVE
@@ -60,14 +60,15 @@ class Wired(NamedTuple):
     notices: tuple[str, ...]
 
 
-def wire(terms: Terms, chosen: Sequence[Chosen]) -> Wired:
-    """The jobs of ``chosen`` and of the images they run in."""
+def wire(terms: Terms, chosen: Sequence[Chosen], *, strict: bool = False) -> Wired:
+    """The jobs of ``chosen`` and of the images they run in; ``strict``: one that no pool can take is a failure."""
     placed = [(each, pool) for each in chosen if (pool := each.placed.pool)]
     tiers = _tiers(terms.stack, [each.placed.step for each, _ in placed])
     images = {tier.name: _image(terms, tier, tiers) for tier in tiers.values()}
     tests = [job for each, pool in placed for job in _tests(terms, each, pool, images)]
-    pipeline = Pipeline(f"rocm-ci {terms.stack.name}", (*images.values(), *tests), terms.pools.checkout)
     unplaced = tuple(each for each in chosen if not each.placed.pool)
+    absent = tuple(_absent(terms, each.placed, strict=strict) for each in unplaced)
+    pipeline = Pipeline(f"rocm-ci {terms.stack.name}", (*images.values(), *tests), terms.pools.checkout, absent)
     return Wired(pipeline, unplaced, tuple(dict.fromkeys(_notices(chosen, terms.today))))
 
 
@@ -139,6 +140,20 @@ def _tests(terms: Terms, each: Chosen, pool: NodePool, images: Mapping[str, Job]
             soft=str(step.soft) if step.soft and step.soft.holds(terms.today) else "",
             why=each.why,
         )
+
+
+def _absent(terms: Terms, placed: Placed, *, strict: bool) -> Absent:
+    """What stands for a step that no pool takes.
+
+    Its absence fails nothing where a skip with a day says so, or where the stack's images can run it on no node.
+    """
+    step = placed.step
+    arch = placed.arch if terms.catalogue.data[step.name].get("matrix") else ""
+    excused = step.skip and step.skip.holds(terms.today)
+    able = terms.catalogue.runtime == "rocm" or terms.catalogue.runs_on_cpu(step.name)
+    label = f"{step.name} ({arch}) is not run" if arch else f"{step.name} is not run"
+    pool = on_pool(terms.builder) if strict and able and not excused else None
+    return Absent(_test_key(step.name, arch, 0), label, str(placed), pool)
 
 
 def _words(terms: Terms, step: Step, *, needs_gpu: bool, bundled: bool) -> Iterator[str]:

@@ -7,7 +7,7 @@ Facts decide whether a run is trusted, so what was not told is never guessed: it
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _HOST = r"[A-Za-z0-9.-]+"
 _REMOTE = re.compile(
@@ -17,15 +17,14 @@ _REMOTE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """One job of a CI.
 
     ``repository`` is the one it is run for, ``source`` the one its code is from, both as ``host/owner/name`` and
     empty where that was not told.  At most one of ``branch`` and ``tag`` is there; of a pull request the branch is
     the one it comes from, and proves nothing.  ``url`` leads to the job.  ``unclear`` says why this cannot be
-    known to be the repository's own code.  ``base`` is the branch a pull request asks to be merged into, ``labels`` are
-    those it has.  ``before`` is the commit a branch was at before the push, where that was told.
+    known to be the repository's own code.  ``base`` is the branch a pull request or a merge queue is for, ``labels``
+    are those it has.  ``before`` is the commit a branch was at before the push, where that was told.
     """
 
     provider: str

@@ -14,8 +14,12 @@ from typing import Any
 from .facts import Facts, repository
 
 NAME = "github"
-OWN = ("push", "schedule", "workflow_dispatch", "release")
-"""Events whose code is that of the branch or tag they name."""
+OWN = ("push", "schedule", "workflow_dispatch", "release", "merge_group")
+"""Events whose code is that of the branch or tag they name.
+
+The branch of a merge queue, ``gh-readonly-queue/main/pr-12-...``, is made by GitHub in the repository itself, of what
+somebody who may merge has queued; its jobs get secrets and token as those of a push.
+"""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PULL = re.compile(r"refs/pull/([1-9][0-9]*)/.+", re.DOTALL)
@@ -42,7 +46,7 @@ def facts(environ: Mapping[str, str], event: Mapping[str, Any]) -> Facts:
         build=run,
         url=f"{server}/{slug}/actions/runs/{run}" if server and slug and run else "",
         unclear=_unclear(own, kind, number),
-        base=environ.get("GITHUB_BASE_REF", "") if number else "",
+        base=environ.get("GITHUB_BASE_REF", "") if number else _queued_for(kind, event),
         labels=tuple(_labels(event)) if number else (),
         before=_before(event) if kind == "push" else "",
     )
@@ -73,6 +77,13 @@ def _labels(event: Mapping[str, Any]) -> Iterator[str]:
         name = label.get("name") if isinstance(label, dict) else None
         if isinstance(name, str) and name:
             yield name
+
+
+def _queued_for(kind: str, event: Mapping[str, Any]) -> str:
+    """The branch a merge queue is for, empty for other events."""
+    group = event.get("merge_group") if kind == "merge_group" else None
+    found = group.get("base_ref") if isinstance(group, dict) else None
+    return found.removeprefix("refs/heads/") if isinstance(found, str) else ""
 
 
 def _before(event: Mapping[str, Any]) -> str:

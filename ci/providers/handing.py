@@ -1,7 +1,8 @@
 """Images handed on from job to job by digest: through a file, Buildkite's meta-data or GitHub's outputs.
 
 The job that made an image says which, and the job that runs it runs that one, whatever a tag says by then.
-Nothing is guessed: what was not handed on, or is not of this stack and commit, is an error.
+Nothing is guessed: what was not handed on, or is not of this stack and commit, is an error.  Whether an image is of
+this job's arguments and files too is for ``build.handed`` to say.
 """
 
 from __future__ import annotations
@@ -24,10 +25,18 @@ from ..world.process import Run, run
 from . import outputs
 
 BUILDKITE, GITHUB = "buildkite", "github"
-VERSION = 1
+VERSION = 2
+"""1 could not be compared: it did not say what the builder's host had found."""
 
 _TEXT: Mapping[str, Any] = {"type": "string"}
-_IMAGE: Mapping[str, Any] = {"reference": {"type": "string", "minLength": 1}, "identity": _TEXT, "tag": _TEXT}
+_TEXTS: Mapping[str, Any] = {"type": "object", "additionalProperties": _TEXT}
+_IMAGE: Mapping[str, Any] = {
+    "reference": {"type": "string", "minLength": 1},
+    "identity": _TEXT,
+    "tag": _TEXT,
+    "found": _TEXTS,
+    "args": _TEXTS,
+}
 _HEAD: Mapping[str, Any] = {"schema": {"const": VERSION}, "stack": _TEXT, "commit": _TEXT}
 
 
@@ -52,11 +61,17 @@ class Origin(NamedTuple):
 
 
 class Image(NamedTuple):
-    """An image by digest, ``reference`` as an engine takes it."""
+    """An image by digest, ``reference`` as an engine takes it.
+
+    ``found`` is what its builder's host found for itself, ``args`` the build arguments as it had them
+    (``build.handed``): with them whoever takes the image computes its identity anew.
+    """
 
     reference: str
     identity: str
     tag: str
+    found: Mapping[str, str]
+    args: Mapping[str, str]
 
     @property
     def digest(self) -> str:
@@ -205,7 +220,7 @@ def _checked(text: str, where: str, schema: Mapping[str, Any]) -> Mapping[str, A
 
 
 def _image(data: Mapping[str, Any], where: str) -> Image:
-    image = Image(data["reference"], data["identity"], data["tag"])
+    image = Image(**{name: data[name] for name in Image._fields})
     with suppress(ConfigError):  # what is no reference at all; the error below says where it stands
         if image.digest:
             return image

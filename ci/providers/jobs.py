@@ -13,6 +13,12 @@ RETRIED = (Outcome.INFRA,)
 SOFT = (Outcome.SUPERSEDED,)
 """Outcomes that fail nothing: somebody newer did it already."""
 
+ABSENT = f"exit {Outcome.EMPTY.exit_code}"
+"""What a test that nobody can run ends with: nothing was run, which is never success."""
+
+ABSENT_MINUTES = 5
+"""For an agent to say so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:
@@ -48,9 +54,23 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Absent:
+    """A test that was asked for and that nobody can run, and ``why``: it has the ``key`` its job would have.
+
+    ``pool`` is where a job says so by failing; None where its absence fails nothing, and is shown all the same.
+    """
+
+    key: str
+    label: str
+    why: str
+    pool: Pool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
     """Jobs, those another needs before it; ``checkout`` is GitHub's action, by commit, that brings the source."""
 
     name: str
     jobs: tuple[Job, ...]
     checkout: str = ""
+    absent: tuple[Absent, ...] = ()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..build import age
-from ..build.inputs import RECIPE
 from ..build.perform import Performance
 from ..build.workspace import Workspace
 from ..errors import ContractError
@@ -31,6 +30,7 @@ from .prove import prove, read_back
 from .stage import stage
 from .switch import Switched, switch
 from .told import told
+from .trees import named_after
 
 
 class Ground(NamedTuple):
@@ -42,8 +42,8 @@ class Ground(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """The working tree whose commit is released: the first source's, else the recipe's."""
-        return self.work.trees[next(iter(self.work.stack.sources), RECIPE)].root
+        """The working tree whose commit is released."""
+        return self.work.trees[named_after(self.work)].root
 
 
 @dataclass(frozen=True)

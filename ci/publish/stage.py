@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,7 +140,7 @@ def _telling(what: str) -> Iterator[None]:
     try:
         yield
     except InfraError as error:
-        told = (replace(each, message=f"{what}: {each.message}", hint=_hint(each.hint)) for each in error.problems)
+        told = (each._replace(message=f"{what}: {each.message}", hint=_hint(each.hint)) for each in error.problems)
         raise InfraError.of(told) from None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from ..errors import CiError
 from .manifest import MANIFEST
@@ -19,7 +18,7 @@ def told(places: Places, commit: str) -> Iterator[None]:
     except CiError as error:
         first, *others = error.problems
         context = "\n".join(filter(None, (first.context, *state(places, commit))))
-        error.problems = (replace(first, context=context), *others)
+        error.problems = (first._replace(context=context), *others)
         raise
 
 

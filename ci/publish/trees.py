@@ -34,9 +34,15 @@ class Past(NamedTuple):
         return self.history.commit if self.history else ""
 
 
+def named_after(work: Workspace) -> str:
+    """The tree whose commit is released: the first source, else a fetched one that is here, else the recipe."""
+    begun_in = (name for name, each in work.stack.fetched.items() if each.known_by and name in work.trees)
+    return next(iter((*work.stack.sources, *begun_in)), RECIPE)
+
+
 def folders(work: Workspace) -> dict[str, Path]:
     """Every tree of a build by what it is, the one whose commit is released first."""
-    first = next(iter(work.stack.sources), RECIPE)
+    first = named_after(work)
     names = (first, *(name for name in work.trees if name != first))
     return {name if name == RECIPE else f"source {name}": work.trees[name].root for name in names}
 

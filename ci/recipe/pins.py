@@ -35,13 +35,16 @@ class Lacking(NamedTuple):
     hint: str
 
 
-def lacking(pins: Mapping[str, str], name: str, value: str = "") -> Lacking | None:
-    """What is lacking where the pin ``name`` (or ``value``, given for it) is unresolved; None where nothing is."""
+def lacking(pins: Mapping[str, str], name: str, value: str = "", option: str = "") -> Lacking | None:
+    """What is lacking where the pin ``name`` (or ``value``, given for it) is unresolved; None where nothing is.
+
+    ``option`` is what a command needs to mean the lock that ``pins`` are of.
+    """
     kept = pins.get(name, "")
     value = value or kept
     if not value.startswith(MARK):
         return None
-    hint = f"inv pins --update {name}{' --to VALUE' if kind(name) == 'plain' else ''}"
+    hint = f"inv pins --update {name}{' --to VALUE' if kind(name) == 'plain' else ''}{option}"
     if value != kept:
         hint = f"give {name} as a full commit, or run it again where its repository answers"
     return Lacking(name, f"{name} is not resolved: {value.removeprefix(MARK)}", hint)

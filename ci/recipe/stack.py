@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ class ArgSpec(NamedTuple):
     """A build argument: its closed type, default and limits.
 
     ``within``: the arch list this one is part of; ``environment``: read from the variable of its name; ``nic``: the
-    NIC backends under which alone it is an argument.
+    NIC backends under which alone it is an argument; ``version_of``: the source whose version it is in a release.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ArgSpec(NamedTuple):
     within: str = ""
     environment: bool = False
     nic: tuple[str, ...] = ()
+    version_of: str = ""
 
 
 class Root(NamedTuple):
@@ -122,6 +124,11 @@ class Stack:
     components: Mapping[str, Component] = field(default_factory=dict)
     bake: tuple[str, ...] = ()
 
+    @property
+    def option(self) -> str:
+        """What a command needs to mean the lock of this stack; the shipped ones share theirs, and need nothing."""
+        return "" if self.recipe == HOME else f" --stack {shlex.quote(self.file)}"
+
     def tier(self, name: str) -> Tier:
         """The tier called ``name``; raises ``ConfigError`` with a suggestion."""
         if name not in self.tiers:
@@ -193,7 +200,8 @@ def locate(name: str) -> Path:
     if "/" in name or name.endswith((".yaml", ".yml")):
         path = Path(name)
         if not path.is_file():
-            raise ConfigError("no-stack", f"there is no stack file {name}", hint="check the path given to --stack")
+            message = f"{name} is a folder" if path.is_dir() else f"there is no stack file {name}"
+            raise ConfigError("no-stack", message, hint="--stack takes a stack file or a shipped name; check the path")
         return path.absolute()
     path = HOME / "stacks" / f"{name}.yaml"
     if not path.is_file():
@@ -276,6 +284,7 @@ def _argument(document: documents.Document, name: str, entry: Mapping[str, Any])
         entry.get("within", ""),
         entry.get("environment", False),
         tuple(entry.get("nic", types.NEEDS_AINIC if entry["type"] == "ainic-version" else ())),
+        entry.get("version_of", ""),
     )
 
 
@@ -326,6 +335,12 @@ def _name_problems(stack: Stack, document: documents.Document) -> Iterator[Probl
         if root.pin and not root.digest:
             hint = f"add it to pins.json; {lock.MARK}{root.image} where nobody could resolve it yet"
             yield Problem("no-pin", f"pins.json has no {root.pin}", hint, place=document.place("roots", root.name))
+    known = (*stack.sources, *stack.fetched)
+    for spec in stack.args:
+        if spec.version_of and spec.version_of not in known:
+            where = document.place("args", spec.name, "version_of")
+            hint = documents.suggest(spec.version_of, list(known))
+            yield Problem("unknown-source", f"no source {spec.version_of!r}", hint, place=where)
     for index, name in enumerate(stack.sources):
         if name == MAIN or name in stack.sources[:index]:
             message = f"source {name}: the name is taken"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from ..errors import Problem
@@ -66,7 +65,7 @@ def resolve_args(stack: Stack, settings: Settings, table: Sequence[types.Arch]) 
         notices += checked.notices
         place = None if _given(setting.source) else spec.place
         context = f"given by {setting.source}"
-        problems += [replace(problem, place=place, context=context) for problem in checked.problems]
+        problems += [problem._replace(place=place, context=context) for problem in checked.problems]
     problems += _undeclared(stack, settings, nic)
     return Resolved(tuple(values), tuple(notices), tuple(problems))
 

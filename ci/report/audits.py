@@ -12,8 +12,8 @@ from ..audit.facts import Allowed, Audit, Finding, Part, Verdict
 from ..audit.image_facts import ImageAudit
 from ..audit.image_rules import largest_layers
 from ..audit.inspect import CodeObject, Inspection
-from ..build.vertex import printable
 from ..errors import Outcome
+from ..printable import printable
 from .units import clip, counted, size
 
 _KERNELS = 40

@@ -21,10 +21,10 @@ def converted(found: Catalogue) -> Answer:
 
 
 def told(lost: Sequence[Lost]) -> tuple[str, ...]:
-    """One line for what was lost in the same way, with the lines of all its places."""
-    alike: dict[tuple[str, str], list[Lost]] = {}
+    """One line for what was lost in the same way in one file, with the lines of all its places."""
+    alike: dict[tuple[str, str, str], list[Lost]] = {}
     for each in lost:
-        alike.setdefault((each.what, each.remedy), []).append(each)
+        alike.setdefault((each.place.file, each.what, each.remedy), []).append(each)
     return tuple(_told(found) for found in alike.values())
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..answer import Answer
-from ..build.vertex import printable
 from ..errors import Outcome, Problem
+from ..printable import printable
 from .units import counted
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from ..build.vertex import printable
 from ..errors import Outcome, Problem
+from ..printable import printable
 from ..providers.folding import Folding
 from ..world.clock import Clock
 from .terminal import BOLD, CYAN, RED, YELLOW, Capabilities, QuietStream, capabilities, paint

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..answer import Answer
-from ..build.vertex import printable
+from ..printable import printable
 from .markdown import code, fenced, plain
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..answer import Answer
-from ..build.vertex import printable
 from ..errors import Outcome
 from ..pipeline.make import Made
 from ..pipeline.placing import Placed, told
 from ..pipeline.select import Choice
+from ..printable import printable
 from ..providers.jobs import Job
 from .units import counted
 
@@ -67,7 +67,10 @@ def document(made: Made) -> dict[str, Any]:
             for each in selection.choices
         ],
         "jobs": [_job(job) for job in made.wired.pipeline.jobs],
-        "unplaced": [{"step": each.placed.step.name, **_place(each.placed)} for each in made.wired.unplaced],
+        "unplaced": [
+            {"step": each.placed.step.name, **_place(each.placed), "fails": absent.pool is not None}
+            for each, absent in zip(made.wired.unplaced, made.wired.pipeline.absent, strict=True)
+        ],
         "notices": list(made.notices),
     }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..build.vertex import printable
 from ..errors import Outcome
+from ..printable import printable
 from ..suites.replay import WELL
 from ..suites.results import RunResult, StepResult
 from .markdown import code, fenced, plain, table

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..answer import Answer
-from ..build.vertex import printable
 from ..errors import Outcome
+from ..printable import printable
 from ..suites.plan import Planned, SuitePlan
 from ..suites.results import RunResult, StepResult
 from . import suite_page

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..build.vertex import printable
 from ..errors import Outcome, Problem
+from ..printable import printable
 from . import units
 from .markdown import WIDEST_LINE, code, fenced, plain
 

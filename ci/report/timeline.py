@@ -18,8 +18,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ..build.vertex import printable
 from ..errors import Outcome
+from ..printable import printable
 from ..world import files
 from ..world.spans import Span
 from . import lanes, units

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..build.vertex import printable
+from ..printable import printable
 
 _RUN_OPTION = re.compile(r"(?<=\bRUN)((?: --(?:mount|network|security)=\S+)+)")
 

@@ -14,8 +14,8 @@ from ..errors import ConfigError, Place, Problem
 from ..recipe.stack import HOME, Stack
 from ..recipe.stack import archs as arch_table
 from ..world import files
-from .dialects.lost import Converted, Lost, is_foreign
-from .nodes import Ready
+from .dialects.found import found
+from .dialects.lost import Lost
 
 
 class Command(NamedTuple):
@@ -98,6 +98,17 @@ class Elsewhere(NamedTuple):
 
     pattern: str
     reason: str
+
+
+class Ready(NamedTuple):
+    """How to tell that rank 0 can be reached: it takes a connection within ``seconds``, on ``port`` (0: MASTER_PORT).
+
+    With a ``path`` it has to answer ``GET path`` with 200.  The others start no sooner.
+    """
+
+    seconds: float
+    port: int = 0
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,8 +217,7 @@ def read(
     ``components`` are those that a build may leave out, by the names that steps need them under; ``own`` is the suite
     file of the stack where ``path`` is another, and ``shown`` how problems name ``path``.
     """
-    document = documents.read(files.read_text(path), shown or path.name)
-    document, lost, notices = _ours(document, own) if is_foreign(document) else (document, (), ())
+    document, lost, notices = found(path, own, shown or path.name)
     schema = json.loads(files.read_text(HOME / "suites" / "suite.schema.json"))
     documents.refuse((*document.problems, *documents.check(document, schema)))
     documents.refuse(tuple(_problems(document, tiers, components)))
@@ -227,15 +237,6 @@ def read(
         document=document,
         lost=lost,
         notices=notices,
-    )
-
-
-def _ours(document: documents.Document, own: Path | None) -> Converted:
-    from .dialects import reading
-    from .dialects.home import home
-
-    return reading.convert(
-        document, home(documents.read(files.read_text(own), own.name) if own else None, arch_table())
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ..artifact import use
 from ..build.perform import Performance, Screen
 from ..errors import ConfigError
+from ..recipe.stack import Stack
 from ..world.engine import Engine
 from ..world.spans import Spans
 
@@ -29,18 +30,23 @@ class Images(NamedTuple):
     fallback: str = ""
 
 
+def shipped(stack: Stack, tiers: Sequence[str], bundle: Bundle) -> tuple[str, ...]:
+    """The tiers that are made of ``bundle``; raises ``ConfigError`` where one was given and none of them can be."""
+    found = tuple(tier for tier in tiers if bundle.where and stack.tier(tier).artifact)
+    if bundle.where and not found:
+        hint = "leave --artifact out, or name an `artifact` stage for the tier"
+        raise ConfigError("no-artifact", f"stack {stack.name}: none of its tiers has an artifact stage", hint=hint)
+    return found
+
+
 def resolve(performance: Performance, tiers: Sequence[str], bundle: Bundle) -> Images:
     """The image of each tier, here in the engine; what does not exist yet is built.
 
     With a ``bundle`` the tiers that have an artifact stage are made of it.
     """
     work, screen = performance.workspace, performance.screen
-    shipped = [tier for tier in tiers if bundle.where and work.stack.tier(tier).artifact]
-    if bundle.where and not shipped:
-        hint = "leave --artifact out, or name an `artifact` stage for the tier"
-        raise ConfigError("no-artifact", f"stack {work.stack.name}: none of its tiers has an artifact stage", hint=hint)
     found, why = {}, ""
-    for tier in shipped:
+    for tier in shipped(work.stack, tiers, bundle):
         made = use.image(performance, tier, bundle.where, fallback=bundle.fallback)
         how = "the bundle could not be used" if made.why else "of ci-base and a bundle"
         screen.say(f"image {tier}: {made.result.reference} ({how})")

@@ -59,7 +59,13 @@ class Job:
         if self._given():
             return self._given()
         tiers = {each.name: each for each in self.work.plan(self.plan.tiers).tiers}
-        return {name: f"{tiers[name].tag or 'unknown'} ({tiers[name].decision})" for name in self.plan.tiers}
+        shipped = images.shipped(self.work.stack, self.plan.tiers, self.request.bundle)
+        return {
+            name: f"made of its parents and the bundle in {self.request.bundle.where}"
+            if name in shipped
+            else f"{tiers[name].tag or 'unknown'} ({tiers[name].decision})"
+            for name in self.plan.tiers
+        }
 
     def perform(self, performance: Performance, begun: float) -> Run:
         """The run, its images there already, by ``performance``; whoever calls it performs it."""

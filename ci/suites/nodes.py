@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ConfigError, Outcome
 from ..world.sandbox import Ended, Limits
+from .catalogue import Ready
 
 if TYPE_CHECKING:
     from ..world.slurm import JobSeen, NodeSeen
@@ -35,17 +36,6 @@ _EXITED = re.compile(r"Exited with exit code (\d+)")
 _CANCELLED = re.compile(r"slurmstepd\S*: error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED (?P<why>.*?)\s*\*\*\*")
 _TOLD = re.compile(r"(?:srun|slurmstepd\S*): error: ")
 _CUT = re.compile(r"srun: (?:error: Timed out waiting|Job step aborted|Force Terminated)")
-
-
-class Ready(NamedTuple):
-    """How to tell that rank 0 can be reached: it takes a connection within ``seconds``, on ``port`` (0: MASTER_PORT).
-
-    With a ``path`` it has to answer ``GET path`` with 200.  The others start no sooner.
-    """
-
-    seconds: float
-    port: int = 0
-    path: str = ""
 
 
 @dataclass(frozen=True)

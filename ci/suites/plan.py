@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
 from ..documents import suggest
 from ..errors import ConfigError, Problem
-from ..world import sandbox
 from .catalogue import Catalogue, Command, Exemption, Step
 
 RESERVE = 60.0
@@ -46,8 +44,7 @@ class Wish(NamedTuple):
     deadline: float = 0.0
 
 
-@dataclass(frozen=True)
-class Planned:
+class Planned(NamedTuple):
     """One step of the run; a ``skip`` that is not empty says why it does not run here.
 
     ``unmet``: because this node, or the image, lacks what it needs.  ``soft`` says why its failure fails nothing, and
@@ -66,8 +63,7 @@ class Planned:
         return self.step.name
 
 
-@dataclass(frozen=True)
-class SuitePlan:
+class SuitePlan(NamedTuple):
     """A whole run, as it is printed by ``--plan`` and carried out."""
 
     suite: str
@@ -173,9 +169,11 @@ def _timeouts(command: Command) -> Iterator[int]:
 
 
 def _deadline_problems(steps: tuple[Planned, ...], wish: Wish) -> Iterator[Problem]:
+    from ..world.sandbox import Limits
+
     for each in steps if wish.deadline else ():
         limits = each.step.limits
-        teardown = sandbox.Limits(limits.seconds, None, limits.grace).teardown_seconds
+        teardown = Limits(limits.seconds, None, limits.grace).teardown_seconds
         needed = limits.seconds + teardown + RESERVE
         if not each.skip and needed > wish.deadline:
             message = (

@@ -53,6 +53,8 @@ def read(suite: str, values: Mapping[str, Any], runtime: str) -> Request:
     if bundle.where and (image or runtime == "native"):
         hint = "an image is either given, or made of ci-base and a bundle"
         raise ConfigError("unused-option", "--artifact means nothing with --image or --runtime native", hint=hint)
+    if bundle.fallback and not bundle.where:
+        raise ConfigError("fallback-without-artifact", "--allow-fallback belongs to --artifact", hint="leave it out")
     handoff = str(values.get("handoff") or "")
     if handoff and (image or bundle.where or runtime == "native"):
         hint = "an image is either handed on, or given, or made of ci-base and a bundle"

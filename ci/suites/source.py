@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from ..build.vertex import printable
+from ..printable import printable
 
 BYTES = 64 * 1000**2
 """The longest file that is read."""

@@ -12,8 +12,8 @@ from shlex import join as shown
 from typing import NamedTuple
 
 from ..build.perform import Screen
-from ..build.vertex import printable
 from ..errors import CiError, ConfigError, DeadlineError, InfraError, Interrupted, Outcome
+from ..printable import printable
 from ..world import files, host
 from ..world.clock import Clock
 from ..world.process import Lines

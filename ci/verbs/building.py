@@ -8,7 +8,7 @@ from ..answer import Answer
 from ..call import Call
 from ..errors import ConfigError
 from . import handing
-from .common import performing, say_notices, workspace
+from .common import SOURCE, performing, say_notices, workspace
 
 if TYPE_CHECKING:
     from ..artifact.mode import Mode
@@ -103,7 +103,7 @@ def build_component(call: Call) -> Answer:
 
     name = call.text("component")
     adapt = partial(alone, name=name, image=call.text("base-image"))
-    work = open_workspace(call.settings, call.pairs("source"), (name,), call.console.say, adapt)
+    work = open_workspace(call.settings, call.pairs("source", SOURCE), (name,), call.console.say, adapt)
     return _build_in(call, work, name)
 
 

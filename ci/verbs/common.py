@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from ..build.workspace import Workspace
     from ..world.ledger import Ledger
 
+SOURCE = "NAME=PATH"
+"""What ``--source`` takes."""
+
 
 def workspace(call: Call, *goals: str) -> Workspace:
     """The workspace of this call, every option checked."""
     from ..build.workspace import open_workspace
 
-    return open_workspace(call.settings, call.pairs("source"), goals, lambda text: call.console.say(text))  # noqa: PLW0108 - the console is made on first use
+    return open_workspace(call.settings, call.pairs("source", SOURCE), goals, lambda text: call.console.say(text))  # noqa: PLW0108 - the console is made on first use
 
 
 def say_notices(call: Call, work: Workspace) -> None:

@@ -29,11 +29,13 @@ def hand_on(call: Call, performance: Performance, *goals: str) -> None:
     where = asked(call)
     if not where:
         return
+    from ..build import handed
     from ..names import Reference
-    from ..providers import handing
+    from ..providers.handing import Image
 
+    facts = handed.found(performance.workspace), handed.arguments(performance.workspace)
     images = {
-        result.tier: handing.Image(result.reference, result.identity, Reference.parse(result.reference).tag)
+        result.tier: Image(result.reference, result.identity, Reference.parse(result.reference).tag, *facts)
         for result in performance.results
         if result.tier in goals and result.outcome is Outcome.OK
     }
@@ -44,11 +46,21 @@ def hand_on(call: Call, performance: Performance, *goals: str) -> None:
 
 
 def taken(call: Call, work: Workspace, tiers: tuple[str, ...]) -> Mapping[str, str]:
-    """Tier to the reference by digest that was handed on; empty without ``--handoff``."""
+    """Tier to the reference by digest that was handed on; empty without ``--handoff``.
+
+    Raises ``ContractError`` for an image that is not what this job's stack, arguments and commit make; where that
+    cannot be told, it is said.
+    """
     where = asked(call)
     if not where:
         return {}
+    from ..build import handed
+
     found = _handing(call, work, where).take(tiers)
+    for tier, image in found.items():
+        if unclear := handed.compare(work, tier, image):
+            told = f"image {tier} was handed on, and nobody compared it with what this job would build"
+            call.console.warn(f"{told}: {unclear}; inv plan says what that lacks")
     return {tier: image.reference for tier, image in found.items()}
 
 

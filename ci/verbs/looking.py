@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..answer import Answer
 from ..call import Call
-from .common import begin, say_notices, workspace
+from .common import SOURCE, begin, say_notices, workspace
 
 
 def pins(call: Call) -> Answer:
@@ -37,7 +37,8 @@ def check(call: Call) -> Answer:
     from ..check import look
     from ..check.material import Given
 
-    return look.answer(call.settings, call.text("overlay"), Given(call.pairs("source"), call.text("catalogue")))
+    given = Given(call.pairs("source", SOURCE), call.text("catalogue"))
+    return look.answer(call.settings, call.text("overlay"), given)
 
 
 def doctor(call: Call) -> Answer:

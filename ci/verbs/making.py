@@ -8,6 +8,9 @@ from ..errors import CiError, ConfigError, Outcome
 from . import handing
 from .common import begin, opened, performing, say_notices, state_folder, workspace
 
+ALLOW = "RULE:PATTERN=REASON"
+"""What ``--allow`` of an audit takes."""
+
 
 def audit(call: Call) -> Answer:
     """Take a wheel, a binary, a folder or an image apart, and hold it to every rule of the contract."""
@@ -22,7 +25,7 @@ def audit(call: Call) -> Answer:
     examination = requested(call.settings, call.text("target"), call.text("budget-mb"), call.text("import"))
     for notice in examination.notices:
         call.console.notice(notice)
-    allow = call.pairs("allow")
+    allow = call.pairs("allow", ALLOW)
     return audits.answer(examination.perform(allow, lambda state: opened(call, state), call.console.warn))
 
 
@@ -35,7 +38,8 @@ def _audit_image(call: Call) -> Answer:
     for notice in asked.notices:
         call.console.notice(notice)
     console = call.console
-    found = asked.perform(call.pairs("allow"), lambda: opened(call, state_folder(call)), console.say, console.warn)
+    allow = call.pairs("allow", ALLOW)
+    found = asked.perform(allow, lambda: opened(call, state_folder(call)), console.say, console.warn)
     return audits.of_image(found)
 
 

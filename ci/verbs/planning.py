@@ -56,13 +56,18 @@ def _say(call: Call, notices: tuple[str, ...]) -> None:
 def tell(settings: Settings, made: Made) -> None:
     """Give the jobs that run to the workflow of GitHub Actions that asked, if one did; none where none can run.
 
+    With them the tests that had to run and cannot, which fail its last job.
+
     Raises ``ConfigError`` for a workflow that does not have them as they are.
     """
     import json
 
     from ..pipeline import make
     from ..providers import outputs
+    from ..providers.emit import committed
 
     make.refuse_drift(settings, made.given)
     if not made.empty:
-        outputs.give(settings, "jobs", json.dumps([job.key for job in made.wired.pipeline.jobs]))
+        pipeline = made.wired.pipeline
+        outputs.give(settings, "jobs", json.dumps([job.key for job in pipeline.jobs]))
+        outputs.give(settings, committed.NOT_RUN, ", ".join(each.key for each in pipeline.absent if each.pool))

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 def release_nightly(call: Call) -> Answer:
     """Release this commit: build or reuse, prove, publish images and wheels together, move the pointers last."""
     from ..publish import release
+    from ..publish.stamped import stamped
     from ..report import releases
 
     ground = _ground(call)
+    ground = ground._replace(work=stamped(ground.work))
     if call.on("plan"):
         return releases.planned(call.verb.name, release.outlook(ground))
     with performing(call, ground.work, push=True) as performance:

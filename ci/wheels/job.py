@@ -11,6 +11,7 @@ from pathlib import Path
 from .. import documents
 from ..audit.examine import examine
 from ..audit.facts import Audit, Wanted
+from ..audit.importing import check_name
 from ..build.perform import Screen
 from ..build.workspace import open_workspace
 from ..errors import ConfigError, Problem
@@ -105,7 +106,13 @@ def read(settings: Settings, options: Options) -> Request:
     past = history(root)
     problems: list[Problem] = []
     request = Request(settings, source, None, None, past, options, Path(options.out or OUT).absolute())
-    for step in (lambda: tools.preflight(source), lambda: _checked_version(request)):
+    checks = (
+        lambda: tools.preflight(source),
+        lambda: _checked_version(request),
+        lambda: files.check_folder(request.out, "--out"),
+        lambda: check_name(options.module) if options.module else None,
+    )
+    for step in checks:
         _try(problems, step)
     compiles = not options.objects and any(path.endswith(".hip") for path in source.files())
     if not compiles and not options.rocm:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..errors import ContractError, Problem
@@ -74,7 +74,7 @@ def look(store: Store, old: Mapping[str, Seen]) -> Look:
 
 def _beside(problem: Problem) -> Problem:
     """The problem of one wheel among others, which it keeps from being indexed."""
-    return replace(problem, hint=f"{problem.hint}; to index the others meanwhile, move it elsewhere")
+    return problem._replace(hint=f"{problem.hint}; to index the others meanwhile, move it elsewhere")
 
 
 def entry_of(read: Facts, path: str, size: int) -> Read:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..errors import ConfigError, Problem
 from ..names import WheelVersion
-from ..world.history import History
+from ..world.history import Described, History
 
 NO_TORCH = "none"
 _RELEASE = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?", re.ASCII)
@@ -30,6 +30,25 @@ def version(project: str, release: str, history: History | None, rocm: str, torc
     if tag(project, release) in history.here:
         return plain
     return WheelVersion(release, rocm, history.count, plain.torch, f"g{history.commit[:12]}")
+
+
+def scm(described: Described) -> str:
+    """The version that setuptools-scm would give a clean tree: of its tag, else a ``.devN`` before the next one.
+
+    ``v0.12.0``, five commits later, is ``0.12.1.dev5+g0123456789ab``: it sorts after the tag and after the commits
+    before it.  Raises ``ConfigError`` for a tag that is no version.
+    """
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        base = Version(described.tag).public
+    except InvalidVersion:
+        hint = "git fetch --tags --force brings those of upstream; a tag of its own between them is to be removed"
+        raise ConfigError("no-version-tag", f"the nearest tag {described.tag} is no version", hint=hint) from None
+    if not described.distance:
+        return base
+    following = re.sub(r"\d+\Z", lambda last: str(int(last[0]) + 1), base)
+    return f"{following}.dev{described.distance}+g{described.commit[:12]}"
 
 
 def trial(release: str, rocm: str, torch: str = NO_TORCH) -> WheelVersion:

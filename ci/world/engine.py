@@ -7,7 +7,6 @@ The SDK is imported on first need: the one question of a run that reuses an imag
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +21,7 @@ from ..settings import Settings
 from .engine_containers import Containers
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
-OK, CREATED, NOT_FOUND = 200, 201, 404
+OK, CREATED, NO_NAME, NOT_FOUND = 200, 201, 400, 404
 PATIENCE = 10.0
 """Seconds a local engine may take to answer a question; one that is stopped never does."""
 _DROPPED = re.compile(r"lease does not exist|commit failed: rename |content digest \S+ not found")
@@ -64,7 +63,9 @@ def _json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise ConfigError("bad-docker-config", f"cannot read {path}: {error}") from None
+        why = getattr(error, "strerror", None) or error
+        hint = "mend it, or make it readable for this user; DOCKER_CONFIG names another folder"
+        raise ConfigError("bad-docker-config", f"cannot read {path}: {why}", hint=hint) from None
     return data if isinstance(data, dict) else {}
 
 
@@ -110,6 +111,9 @@ class Engine(Containers):
             status, body = self._answer(question)
             if status == NOT_FOUND:
                 return None
+            if status == NO_NAME:
+                hint = "write it as [HOST/]NAME:TAG or [HOST/]NAME@sha256:..., the name in lower case"
+                raise ConfigError("bad-image-name", f"{name!r} is no name of an image", hint=hint)
             if status != OK:
                 raise _broken(self.at, f"status {status} for image {name}: {body[:200]!r}")
             return self._described(name, body)
@@ -386,8 +390,12 @@ def _silent(at: Endpoint, error: BaseException) -> InfraError:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
+    """What the system says where it said anything: libraries wrap that in addresses of objects of theirs."""
+    from .http import causes
+
+    for cause in causes(error):
+        if isinstance(cause, OSError) and cause.errno and cause.strerror:
+            return cause.strerror
     if isinstance(error, TimeoutError):
         return "it is silent"
     return str(error) or type(error).__name__

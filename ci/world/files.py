@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from ..errors import ConfigError, InfraError, Place
 
 DISK_REMEDY = "free space (docker system df; inv reap) or set ROCM_CI_STATE to a folder on another disk"
 """What to do about a disk that is full."""
+
+_OURS = "if it is below the state folder, set ROCM_CI_STATE to another one"
+_RIGHTS = f"give this user the right to do that; {_OURS}"
+_PATH = f"check the path, every folder of it; {_OURS}"
+_REMEDIES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG), _PATH),
+}
 
 _FIRST = 315_532_800
 """1980-01-01, the oldest time that zip files can hold."""
@@ -45,14 +53,20 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError("no-file", f"there is no file {path}") from None
+        raise ConfigError("no-file", f"there is no file {path}", hint="check the path") from None
     except UnicodeDecodeError as error:
         before = error.object[: error.start]
         place = Place(str(path), before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
         message = f"cannot read {path}: the byte 0x{error.object[error.start]:02X} is no UTF-8"
         raise ConfigError("unreadable-file", message, hint="save the file as UTF-8", place=place) from None
     except OSError as error:
-        raise ConfigError("unreadable-file", f"cannot read {path}: {error}") from None
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: OSError) -> ConfigError:
+    """The error for a file that is there and that the system does not let us read."""
+    hint = "name a file, not a folder" if error.errno == errno.EISDIR else "make it readable for this user"
+    return ConfigError("unreadable-file", f"cannot read {path}: {error.strerror or error}", hint=hint)
 
 
 @contextmanager
@@ -61,7 +75,18 @@ def disk_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InfraError("disk", f"{doing}: {error.strerror or error}", hint=DISK_REMEDY) from None
+        hint = _REMEDIES.get(error.errno or 0, DISK_REMEDY)
+        raise InfraError("disk", f"{doing}: {error.strerror or error}", hint=hint) from None
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Refuse what no folder can be made of, before the work that would go there; raises ``ConfigError``."""
+    for each in (path, *path.parents):
+        if each.is_dir():
+            return
+        if each.exists() or each.is_symlink():
+            message = f"{option} {path}: {each} is no folder"
+            raise ConfigError("not-a-folder", message, hint="name a folder; it is made where it is missing")
 
 
 def write_whole(path: Path, data: bytes, *, lasting: bool = True) -> None:
@@ -99,15 +124,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in ``path``, or None when it is missing or was cut short by a crash."""
-    try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
+    """The JSON in ``path``, or None when it is missing or was cut short by a crash; ``InfraError`` otherwise."""
+    with disk_errors(f"cannot read {path}"):
+        try:
+            return json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """What a path holds: ``mode`` is 0644, 0755 or link; ``sha256`` is of the bytes, or of a link's target."""
 
     mode: str

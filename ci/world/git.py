@@ -7,9 +7,9 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import ConfigError, InfraError
 from .process import Command, Finished, Run, begin, run
@@ -18,8 +18,7 @@ _REWRITERS = r"^core\.(autocrlf|attributesfile|filemode|symlinks)$"
 _HASH_CACHE_BREAKERS = re.compile(r"^[^#]*\b(text|eol|crlf|filter|ident|working-tree-encoding)\b", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Tracked:
+class Tracked(NamedTuple):
     """What git tracks below ``root``.
 
     ``blobs`` maps a path to (mode ``100644|100755|120000|160000``, blob id); ``changed`` are
@@ -155,8 +154,7 @@ def uncommitted(folder: Path, start: Run = run) -> tuple[str, ...] | None:
     return tuple(sorted(row[3:] for row in status.stdout.rstrip("\n").split("\0") if row))
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The commit a working tree stands on, whether it has changes, and whether history is cut short."""
 
     commit: str

@@ -46,6 +46,24 @@ def history(folder: Path, start: Run = run) -> History | None:
     )
 
 
+class Described(NamedTuple):
+    """The nearest tag with a digit in it, how many commits came after it, and the head."""
+
+    tag: str
+    distance: int
+    commit: str
+
+
+def described(folder: Path, start: Run = run) -> Described | None:
+    """What git says of the head of the repository around ``folder``; None where no such tag is behind it."""
+    words = ("describe", "--tags", "--long", "--abbrev=40", "--match", "*[0-9]*")
+    answer = start(Command(("git", "-c", "core.fsmonitor=false", "-C", str(folder), *words), brief=True))
+    if not answer.ok:
+        return None
+    tag, distance, commit = answer.stdout.strip().rsplit("-", 2)
+    return Described(tag, int(distance), commit.removeprefix("g"))
+
+
 def _ask(folder: Path, start: Run, *words: str) -> Finished:
     answer = start(Command(("git", "-c", "core.fsmonitor=false", "-C", str(folder), *words), brief=True))
     if not answer.ok:

@@ -303,7 +303,7 @@ def _late(request: Request) -> Unreachable:
 def _explained(request: Request, error: BaseException) -> Unreachable:
     """The first known cause, in our words: foreign messages contain whole URLs."""
     where = address(request.url)
-    chain = tuple(_causes(error))
+    chain = tuple(causes(error))
     for kind, errors, words in _known_troubles():
         cause = next((cause for cause in chain if isinstance(cause, errors)), None)
         if cause is not None:
@@ -333,7 +333,7 @@ def _known_troubles() -> tuple[tuple[Trouble, tuple[type[BaseException], ...], s
     )
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """The error, what it wraps and what caused it; requests and urllib3 wrap in ``args`` and ``reason``."""
     waiting: list[object] = [error]
     seen: set[int] = set()

@@ -228,5 +228,6 @@ class RegistrySession:
     def _final(self, call: Call, error: Again | Refused, attempts: int) -> Refused:
         where = address(urljoin(self.url, call.path))
         count = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-        reason = self._login.masked(f"{call.method} {where}: {error.reason} ({count})")
+        said = error.reason.removeprefix(f"{where}: ")
+        reason = self._login.masked(f"{call.method} {where}: {said} ({count})")
         return Refused(reason, error.status, denied=getattr(error, "denied", False))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from ..errors import ConfigError, Place
-from .files import disk_errors
+from .files import disk_errors, unreadable
 
 
 @contextmanager
@@ -19,14 +19,15 @@ def mapped(path: Path) -> Iterator[memoryview]:
     """The bytes of ``path`` without reading them; a missing or unreadable file is the caller's mistake."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # asked before opening: a pipe would wait for its writer
-            raise ConfigError("not-a-file", f"{path} is not a regular file", place=Place(str(path)))
+            hint = "name a regular file"
+            raise ConfigError("not-a-file", f"{path} is not a regular file", hint=hint, place=Place(str(path)))
         with path.open("rb") as stream:
             size = stream.seek(0, 2)
             held = mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) if size else None
     except FileNotFoundError:
-        raise ConfigError("no-file", f"there is no file {path}") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError("unreadable-file", f"cannot read {path}: {error}") from None
+        raise ConfigError("no-file", f"there is no file {path}", hint="check the path") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
     try:
         yield memoryview(held) if held is not None else memoryview(b"")
     finally:

@@ -3,8 +3,14 @@
 # ccache keeps its files in the cache mount at /var/cache/rocm-ci-ccache.  sccache is used instead where USE_SCCACHE
 # is 1; bucket and credentials are secrets of the RUN, so that no image has them.  mold links this build alone:
 # what an image compiles at run time passes flags that mold does not know.
+#
+# ROCM_HOME is where the projects look for ROCm: a vendor's is in /opt/rocm, a distribution's where its hipconfig
+# says. ROCM_PATH stays what it is: clang takes it for the one place of its device libraries.
 MAX_JOBS=${MAX_JOBS:-$(nproc)}
-export MAX_JOBS
+export MAX_JOBS CMAKE_BUILD_PARALLEL_LEVEL="$MAX_JOBS"
+ROCM_HOME=${ROCM_HOME:-${ROCM_PATH:-/opt/rocm}}
+if [ ! -d "$ROCM_HOME" ] && command -v hipconfig >/dev/null; then ROCM_HOME=$(hipconfig --rocmpath); fi
+export ROCM_HOME
 trial=$(mktemp -d)
 printf 'int main(void) { return 0; }\n' >"$trial/trial.c"
 : "${CC:=cc}" "${CXX:=c++}"

@@ -8,8 +8,8 @@ set -eu
 
 source=${1:?"usage: rocm-runtime.sh SOURCE OUT"}
 out=${2:?"usage: rocm-runtime.sh SOURCE OUT"}
-rocm=${ROCM_PATH:-/opt/rocm}
 . "${NATIVE_ENV:?"the path of native-env.sh"}"
+rocm=$ROCM_HOME
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 package() {

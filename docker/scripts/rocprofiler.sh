@@ -14,7 +14,7 @@ cd "$work"
 for patch in "$patches"/*.patch; do
     git apply -p1 --include='projects/rocprofiler-sdk/source/lib/rocprofiler-sdk/hsa/*' "$patch"
 done
-cmake -G Ninja -S projects/rocprofiler-sdk -B build -DCMAKE_BUILD_TYPE=Release "-DCMAKE_PREFIX_PATH=${ROCM_PATH:-/opt/rocm}" \
+cmake -G Ninja -S projects/rocprofiler-sdk -B build -DCMAKE_BUILD_TYPE=Release "-DCMAKE_PREFIX_PATH=$ROCM_HOME" \
     "-DCMAKE_INSTALL_PREFIX=$out" -DROCPROFILER_BUILD_TESTS=OFF -DROCPROFILER_BUILD_SAMPLES=OFF -DROCPROFILER_BUILD_DOCS=OFF
 cmake --build build --parallel "$MAX_JOBS"
 cmake --install build --strip

@@ -65,11 +65,11 @@ schema: 1
 tool: [./ci/bootstrap, python, -m, ci]
 docs: [docs/, "*.md"]
 pools:
-  mi300x-1: {family: MI300X, gpus: 1, memory_gb: 128, jobs: 8, buildkite: {queue: amd_mi300_1}}
-  mi300x-2: {family: MI300X, gpus: 2, memory_gb: 256, jobs: 4, buildkite: {queue: amd_mi300_2}}
-  mi300x-4: {family: MI300X, gpus: 4, memory_gb: 512, jobs: 2, buildkite: {queue: amd_mi300_4}}
-  mi300x-8: {family: MI300X, gpus: 8, memory_gb: 1024, jobs: 1, buildkite: {queue: amd_mi300_8}}
-  cpu: {memory_gb: 32, jobs: 30, builds: true, buildkite: {queue: amd-cpu}}
+  mi300x-1: {family: MI300X, gpus: 1, memory_gb: 128, buildkite: {queue: amd_mi300_1}}
+  mi300x-2: {family: MI300X, gpus: 2, memory_gb: 256, buildkite: {queue: amd_mi300_2}}
+  mi300x-4: {family: MI300X, gpus: 4, memory_gb: 512, buildkite: {queue: amd_mi300_4}}
+  mi300x-8: {family: MI300X, gpus: 8, memory_gb: 1024, buildkite: {queue: amd_mi300_8}}
+  cpu: {memory_gb: 32, builds: true, buildkite: {queue: amd-cpu}}
 """
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import secrets
 import shutil
 import socket
 import subprocess
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from tests.engine.suite_runs import Play, Starter, Steps, Words
 from ci.build.roots import REPOSITORY as ROOTS
 from ci.world.bucket import Bucket
-from tests.engine.own import BUSY, FAMILY, TINY, own
+from tests.engine.own import BUSY, FAMILY, TINY, left_over, own
 from tests.engine.s3_front import Front, front
 from tests.engine.sandboxes import KINDS, Box
 from tests.faults import stand
@@ -109,6 +108,7 @@ def busy_root() -> Iterator[str]:
     """A root image of one static binary, made in a moment."""
     if not BUSYBOX.exists():
         pytest.fail("busybox-static is not installed: apt-get install busybox-static")
+    remove_left_over()
     name = BUSY
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -140,7 +140,8 @@ def toolchain(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def sandbox_image() -> Iterator[str]:
     """A root image of one static binary, under a name that no other test removes."""
-    name = f"rocm-ci-sandboxes/busy-{secrets.token_hex(4)}:1"
+    remove_left_over()
+    name = f"{FAMILY}-sandboxes/busy-box:1"
     docker("import", "-", name, stdin=stand.busy_root())
     yield name
     remove_roots(name)
@@ -164,6 +165,17 @@ def container(sandbox_image: str) -> Iterator[Box]:
     yield made
     if hasattr(made, "sandbox"):
         made.sandbox.end(0.2)
+
+
+def remove_left_over() -> None:
+    """Remove the images that test processes left which were killed, and the containers that keep those."""
+    listed = docker("images", "--no-trunc", "--format", "{{.ID}} {{.Repository}} {{.Tag}}").splitlines()
+    gone = left_over(listed)
+    for image in (each for each in gone if each.startswith("sha256:")):
+        if held := docker("ps", "--all", "--quiet", "--filter", f"ancestor={image}", check=False):
+            docker("rm", "--force", *held.split(), check=False)
+    if gone:
+        docker("rmi", "--force", *gone, check=False)
 
 
 def remove_images(prefix: str) -> None:

@@ -56,8 +56,13 @@ setup(name={name!r}, version="1.0", packages=[{name!r}], cmdclass={{"build_py": 
 
 CONFIGURE = """\
 #!/bin/sh
-for word in "$@"; do case "$word" in --prefix=*) prefix=${word#--prefix=} ;; esac; done
+for word in "$@"; do
+    case "$word" in --prefix=*) prefix=${word#--prefix=} ;; --with-rocm=*) rocm=${word#--with-rocm=} ;; esac
+done
 here=$(dirname "$0")
+# As the real one: what it does not find it leaves out.
+echo '#define HAVE_IB 1' >config.h
+[ ! -e "$rocm/include/hsa/hsa.h" ] || printf '#define HAVE_ROCM 1\n#define HAVE_HIP 1\n' >>config.h
 printf 'all:\\n\\t%s -shared -fPIC %s/ucx.c -o libucp.so\\n' "$CC" "$here" >Makefile
 printf 'install: all\\n\\tmkdir -p %s/lib\\n\\tcp libucp.so %s/lib/\\n' "$prefix" "$prefix" >>Makefile
 """
@@ -224,8 +229,10 @@ chmod 755 "$CARGO_HOME"/bin/*
 NIXL_FILES = {
     "meson.build": """\
 project('nixl', 'c', version: '1.0')
-py = import('python').find_installation()
-py.extension_module('nixl', 'nixl.c', install: true)
+py = import('python').find_installation(pure: false)
+folder = 'nixl_' + get_option('wheel_variant')
+py.extension_module('_bindings', 'nixl.c', subdir: folder, install: true)
+py.install_sources('__init__.py', subdir: folder)
 """,
     "meson_options.txt": """\
 option('ucx_path', type: 'string', value: '')
@@ -243,9 +250,10 @@ version = "1.0"
 """,
     "nixl.c": """\
 #include <Python.h>
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "nixl", 0, -1, 0};
-PyMODINIT_FUNC PyInit_nixl(void) { return PyModule_Create(&module); }
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_bindings", 0, -1, 0};
+PyMODINIT_FUNC PyInit__bindings(void) { return PyModule_Create(&module); }
 """,
+    "__init__.py": "from . import _bindings\n",
     "contrib/tomlutil.py": """\
 import pathlib, sys
 path = pathlib.Path(sys.argv[3])

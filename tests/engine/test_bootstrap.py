@@ -144,7 +144,7 @@ class TestQuickPath:
 
 
 class TestUsage:
-    @pytest.mark.parametrize("arguments", [[], ["--no-engine"], ["--"], ["--engine", "true"]])
+    @pytest.mark.parametrize("arguments", [[], ["--no-engine"], ["--"], ["--engine", "true"], [""]])
     def test_misuse_is_2(self, ready: Path, arguments: list[str]) -> None:
         done = run(ready, *arguments)
         assert done.returncode == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -334,5 +333,5 @@ def test_a_push_of_several_commits_is_counted_from_what_the_branch_was(top: Path
     commit(top, a="2\n")
     pushed = Facts("github", "x", branch="main", before=before)
     assert changed(top, Wish("main"), POOLS, facts=pushed) == Diff(("a", "b"), before, "")
-    gone = replace(pushed, before="c" * 40)
+    gone = pushed._replace(before="c" * 40)
     assert changed(top, Wish("main"), POOLS, facts=gone).unknown, "a push by force, whose old commit is not here"

@@ -90,6 +90,39 @@ def test_no_engine_is_4(run: Door, door: tuple[str, ...]) -> None:
     assert "unix:///nonexistent.sock" in done.stderr
 
 
+def test_why_no_engine_answers_is_said_in_the_systems_words(run: Door) -> None:
+    done = run(CI, "plan", env={"DOCKER_HOST": "tcp://127.0.0.1:1"})
+    assert done.returncode == 4
+    assert "no Docker Engine answers at tcp://127.0.0.1:1 (from DOCKER_HOST): Connection refused [" in done.stderr
+
+
+def test_a_state_folder_that_is_a_file_is_no_bug_of_ours(run: Door, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run(CI, "build-base", env={"ROCM_CI_STATE": str(tmp_path / "file")})
+    assert (done.returncode, f"cannot make the state folder {tmp_path}/file" in done.stderr) == (4, True)
+    assert "set ROCM_CI_STATE" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("hip-compile", "--plan", "--out", "FILE"), "FILE is no folder"),
+        (("wheel", "--plan", "--trial", "--out", "FILE/below"), "FILE is no folder"),
+        (("wheel", "--plan", "--trial", "--import", "a b"), "--import wants a module, not 'a b'"),
+        (("build-test", "--plan", "--artifact-only", "--out", "FILE"), "FILE is no folder"),
+        (("test", "rocm-tests", "--image", ""), "--image was given and is empty"),
+    ],
+)
+def test_a_wrong_option_is_said_before_any_work(
+    run: Door, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "FILE").write_text("")
+    full = [word.replace("FILE", f"{tmp_path}/FILE") for word in words]
+    done = run(CI, *full, env={"DOCKER_HOST": "unix:///nonexistent.sock"})
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+
+
 @pytest.mark.parametrize("words", [("buildx",), ("config", "--jsn"), ("explain",), ("config", "more"), ()])
 def test_what_cannot_be_parsed_is_2_from_python_and_1_from_inv(run: Door, words: tuple[str, ...]) -> None:
     ours = run(CI, *words)

@@ -91,6 +91,7 @@ def test_what_is_tested_is_what_was_built_wherever_its_tag_went(plant: Path, bui
     words = (tmp_path / "agent" / "annotated").read_text()
     assert words == "annotate --context rocm-ci test one-job --style success\n"
     assert "| says | ok |" in (tmp_path / "agent" / "page").read_text()
+    docker("image", "rm", "--force", digest)  # no name leads to it
 
 
 def test_jobs_that_share_a_folder_hand_on_through_a_file(cli: Cli, plant: Path, tmp_path: Path) -> None:
@@ -102,10 +103,44 @@ def test_jobs_that_share_a_folder_hand_on_through_a_file(cli: Cli, plant: Path, 
     assert "handed on through" in again.stderr, "the same image, handed on twice, is no other"
     ran = cli("test", "all", *place, "--json")
     assert said(ran) == tmp_path.name
-    (plant.parent / "Dockerfile.plant").write_text("ARG ROOT=x\nFROM ${ROOT} AS t\nRUN echo changed > /mark\n")
+    dockerfile = plant.parent / "Dockerfile.plant"
+    before = dockerfile.read_text()
+    dockerfile.write_text("ARG ROOT=x\nFROM ${ROOT} AS t\nRUN echo changed > /mark\n")
     other = cli("build-test", *place, check=2)
     assert other.stderr.count("@sha256:") >= 2, "both images are named"
+    for more in ((), ("--plan",)):
+        refused = cli("test", "all", *place, "--json", *more, check=3)
+        (problem,) = refused.json["problems"]
+        assert (problem["reference"], refused.json["outcome"]) == ("other-handoff", "contract")
+        assert "instruction" in problem["context"]
+    assert "inv explain test --against " in refused.stderr
+    dockerfile.write_text(before)
     assert said(cli("test", "all", *place, "--json")) == tmp_path.name, "the first one is still what is tested"
+
+    rows = json.loads((tmp_path / "images.json").read_text())
+    rows["images"]["test"]["found"] = {}
+    (tmp_path / "images.json").write_text(json.dumps(rows))
+    blind = cli("test", "all", *place, "--plan")
+    assert "nobody compared it with what this job would build: busy is not here yet" in blind.stderr
+
+
+def test_an_image_with_other_arguments_is_not_what_a_job_tests(cli: Cli, plant: Path, tmp_path: Path) -> None:
+    """Equal stack, equal commit: the agent that builds has another environment, and another state folder."""
+    text = plant.read_text()
+    plant.write_text(
+        text.replace("roots:", "args:\n  LIB_LEVEL: {type: text, default: one, environment: true}\nroots:")
+    )
+    assert plant.read_text() != text
+    dockerfile = plant.parent / "Dockerfile.plant"
+    dockerfile.write_text(dockerfile.read_text().replace("RUN ", "ARG LIB_LEVEL\nRUN : ${LIB_LEVEL};"))
+    place = ("--stack", str(plant), "--handoff", str(tmp_path / "images.json"))
+    cli("build-test", *place, LIB_LEVEL="two")
+    taker = replace(cli, state=tmp_path / "other-state")
+    refused = taker("test", "all", *place, "--json", check=3)
+    (problem,) = refused.json["problems"]
+    assert problem["reference"] == "other-handoff"
+    assert "LIB_LEVEL: two there, one here" in problem["context"]
+    assert said(taker("test", "all", *place, "--json", LIB_LEVEL="two")) == tmp_path.name
 
 
 def test_a_job_whose_hand_off_fails_is_red(plant: Path, buildkite: Cli, tmp_path: Path) -> None:

@@ -241,6 +241,7 @@ def test_an_image_of_somebody_else(cli: Cli, sandbox_image: str) -> None:
     missing = cli("audit", sandbox_image, "--import", "ssl", check=3).stdout
     assert "import ssl cannot be tried, there is no such program, under python3" in missing
     assert "[no-target]" in cli("audit", "rocm-ci-audited/nothing:1", check=2).stderr
+    assert "[bad-image-name]" in cli("audit", "rocm-ci-audited/NOTHING:1", check=2).stderr
 
 
 def test_a_real_image_keeps_the_contract_that_ships(cli: Cli) -> None:

@@ -6,7 +6,8 @@ from ci.settings import capture
 from ci.world.engine import Engine, endpoint
 from tests.engine.conftest import docker
 from tests.engine.test_registry_copy import client, layer, published
-from tests.faults.front import Reply, front
+from tests.faults.front import front
+from tests.unit.registry_replies import Reply
 
 
 def test_a_pull_outlives_a_prune_in_its_middle(registry: str) -> None:

@@ -271,3 +271,7 @@ def test_a_plan_says_why_it_cannot_be_promoted(cli: Cli, stack: Path) -> None:
     assert verdict() == []
     (top / "src/lib/new.py").write_text("")
     assert verdict() == ["src has changes that no commit describes: src/lib/new.py"]
+    git(top, "rm", "-r", "--quiet", "--cached", "src")
+    (top / ".gitignore").write_text("src\n")
+    git(top, "commit", "--quiet", "--all", "--message", "a source that no commit has")
+    assert verdict() == [f"src at {top / 'src'} is ignored by git: no commit has it"]

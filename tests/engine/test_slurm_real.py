@@ -18,7 +18,8 @@ import pytest
 
 from ci.errors import ConfigError, InfraError, Outcome
 from ci.suites import nodes as plan
-from ci.suites.nodes import Node, Ready
+from ci.suites.catalogue import Ready
+from ci.suites.nodes import Node
 from ci.world.ledger import Ledger
 from ci.world.sandbox import Limits
 

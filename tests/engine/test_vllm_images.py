@@ -125,7 +125,7 @@ def test_a_release_says_what_it_is_made_of_and_equal_inputs_say_the_same(shell: 
     assert docker("run", "--rm", "--entrypoint", "ls", image, "/opt/rocshmem/lib") == "librocshmem.so"
     found = config(image)
     assert "SCCACHE" not in json.dumps(found["config"]).upper()
-    again = made_again(Path(ran.json["run_folder"]) / "release", "rocm-ci-standin/again:1")
+    again = made_again(Path(ran.json["run_folder"]) / "release", f"{FAMILY}/vllm-again:1")
     assert record(again) == facts
     assert config(again) == found
 

@@ -14,6 +14,8 @@ import pytest
 
 from ci.settings import capture
 from ci.world.engine import endpoint
+from tests.engine.conftest import remove_left_over
+from tests.engine.own import FAMILY
 from tests.faults.daemon import Daemon
 from tests.faults.stand import Stand, busy_root
 from tests.release_scene import Scene, undisturbed
@@ -35,8 +37,9 @@ def engine_host() -> str:
 
 @pytest.fixture(scope="session")
 def busy(engine_host: str) -> Iterator[str]:
-    """A root image of a name of its own; gone at the end."""
-    name = f"rocm-ci-faults/busy-{secrets.token_hex(4)}:1"
+    """A root image of a name of its own; gone at the end, as is what a killed test process left."""
+    remove_left_over()
+    name = f"{FAMILY}-faults/busy:1"
     subprocess.run(["docker", "--host", engine_host, "import", "-", name], input=busy_root(), check=True)
     yield name
     subprocess.run(["docker", "--host", engine_host, "image", "rm", "--force", name], check=False)
@@ -63,7 +66,7 @@ def doomed(tmp_path: Path, daemon: Daemon) -> Callable[[], Stand]:
     def start() -> Stand:
         daemon.start()
         name = f"faults-{secrets.token_hex(4)}"
-        root = f"rocm-ci-faults/busy-{name}:1"
+        root = f"{FAMILY}-faults/busy-{name}:1"
         subprocess.run(["docker", "--host", daemon.host, "import", "-", root], input=busy_root(), check=True)
         return Stand(tmp_path, name, daemon.host, root)
 

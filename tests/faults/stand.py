@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import recipes
+from tests.engine.own import FAMILY
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0
@@ -135,7 +136,7 @@ class Stand:
 
     def __post_init__(self) -> None:
         self.state = self.folder / "state"
-        self.repository = f"rocm-ci-faults/{self.name}"
+        self.repository = f"{FAMILY}-faults/{self.name}"
         self.write()
 
     def write(self, dockerfile: str = DOCKERFILE, pause: float = 0) -> None:

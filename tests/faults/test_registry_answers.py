@@ -21,6 +21,7 @@ from tests.unit.registry_replies import (
     PAGE_200,
     PAGE_404,
     PONG,
+    STARTED,
     Reply,
 )
 
@@ -30,11 +31,11 @@ TOO_LONG = replace(BUSY, headers={**BUSY.headers, "Retry-After": "3600"})
 
 
 class Anything(dict[tuple[str, str], tuple[Reply, ...]]):
-    """A script for every path: replies to HEAD and GET of a manifest, and a registry's greeting."""
+    """A script for every path: replies to HEAD and GET of a manifest, a registry's greeting, and the right to push."""
 
     def __init__(self, head: tuple[Reply, ...], get: tuple[Reply, ...] = ()) -> None:
         super().__init__()
-        self._replies = {"HEAD": head, "GET": get or head}
+        self._replies = {"HEAD": head, "GET": get or head, "POST": (STARTED,), "DELETE": (Reply(204),)}
 
     def get(self, key: tuple[str, str], default: object = None) -> tuple[Reply, ...]:
         del default
@@ -136,10 +137,11 @@ def test_building_without_knowing_is_said_loudly(stand: Stand) -> None:
 def test_nothing_is_published_where_nobody_could_tell(stand: Stand) -> None:
     with fault_server(Anything((NO_RIGHT,))) as server:
         ended = stand.json("build-base", "--push", "--on-unknown", "build", "--registry", address(server))
-    assert ended.code == 4
-    assert ended.references == ["could-not-tell"]
-    assert stand.tag("base")
+        asked = {each.method for each in server.asked}
+    assert (ended.code, ended.references) == (4, ["could-not-tell"])
+    assert stand.tag("base"), "it was built"
     assert not any("127.0.0.1" in tag for tag in stand.tags())
+    assert asked == {"POST", "DELETE", "HEAD"}, "whether we may push was asked, and no content sent"
 
 
 def test_an_unknown_answer_is_no_value_of_on_unknown(stand: Stand) -> None:

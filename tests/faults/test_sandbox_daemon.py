@@ -209,25 +209,28 @@ def line(request: pytest.FixtureRequest, engine_host: str, tmp_path: Path) -> It
     made.close()
 
 
-def test_an_answer_that_breaks_off_is_no_success(line: Line, engine_host: str, busy: str, tmp_path: Path) -> None:
+@pytest.fixture
+def distant(line: Line, engine_host: str, busy: str, tmp_path: Path) -> Iterator[Attended]:
+    """A container of the machine's engine, asked for through the line; gone afterwards."""
+    made = Attended(line.host, tmp_path / "state", busy)
+    yield made
+    subprocess.run(["docker", "--host", engine_host, "rm", "--force", made.name], check=False, capture_output=True)
+
+
+def test_an_answer_that_breaks_off_is_no_success(line: Line, distant: Attended) -> None:
     """The engine is well and the command still runs; docker's exit code may well be 0."""
-    made = Attended(line.host, tmp_path / "state", busy)
-    try:
-        made.begin()
-        line.cut()
-        ended = made.end()
-        assert ended.code is None, ended
-        assert ended.lost
-        assert made.sandbox.end(20) == ("SIGTERM",)
-    finally:
-        subprocess.run(["docker", "--host", engine_host, "rm", "--force", made.name], check=False, capture_output=True)
+    distant.begin()
+    line.cut()
+    ended = distant.end()
+    assert ended.code is None, ended
+    assert ended.lost
+    assert distant.sandbox.end(20) == ("SIGTERM",)
 
 
-def test_a_step_at_a_distant_engine(line: Line, busy: str, tmp_path: Path) -> None:
+def test_a_step_at_a_distant_engine(distant: Attended) -> None:
     """Every call of a step, and the ladder, by either way to an engine."""
-    made = Attended(line.host, tmp_path / "state", busy)
-    made.begin("echo ready; sleep 600", Limits(1, grace_seconds=5))
-    assert made.end().rungs == ("SIGINT",)
-    assert made.sandbox.end(20) == ()
-    assert made.sandbox.end(20) == ()
-    assert made.containers() == ""
+    distant.begin("echo ready; sleep 600", Limits(1, grace_seconds=5))
+    assert distant.end().rungs == ("SIGINT",)
+    assert distant.sandbox.end(20) == ()
+    assert distant.sandbox.end(20) == ()
+    assert distant.containers() == ""

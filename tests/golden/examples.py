@@ -120,7 +120,7 @@ def _github_promote(given: Given) -> str:
         "env": {"RELEASE": github.expression("inputs.release"), **_places()},
         "steps": [
             github.checkout(pipeline, **{"fetch-depth": 0}),
-            {"run": f'{tool} promote "$RELEASE" --to release --stack local'},
+            *github.judged(f'{tool} promote "$RELEASE" --to release --stack local'),
         ],
     }
     asked: dict[str, text.Value] = {"description": "commit or version", "required": True, "type": "string"}

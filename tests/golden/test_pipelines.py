@@ -24,7 +24,9 @@ from ci.pipeline import make
 from ci.pipeline.make import Given
 from ci.pipeline.request import Request
 from ci.pipeline.select import Wish
-from ci.providers.emit import buildkite, text
+from ci.pipeline.wiring import on_pool
+from ci.providers.emit import buildkite, github, text
+from ci.providers.jobs import Absent, Pipeline
 from ci.report import pipelines
 from ci.settings import capture
 from ci.suites import request as suite_request
@@ -123,6 +125,16 @@ def test_githubs_schema_takes_the_workflow_to_commit(tmp_path: Path) -> None:
     assert problems(make.workflow(given("local", tmp_path))[0], "github") == []
 
 
+@pytest.mark.parametrize("form", PUBLISHED)
+def test_both_schemas_take_tests_that_nobody_can_run(form: str, tmp_path: Path) -> None:
+    found = given("local", tmp_path)
+    pools = (None, on_pool(found.terms.builder))
+    absent = tuple(Absent(f"test-{number}", "a is not run", "cpu: no $GPU", pool) for number, pool in enumerate(pools))
+    pipeline = Pipeline("p", (), found.terms.pools.checkout, absent)
+    emit = buildkite.emit if form == "buildkite" else github.emit
+    assert problems(emit(pipeline, ()), form) == []
+
+
 def test_the_schemas_are_not_taking_everything() -> None:
     assert problems("steps:\n  - {command: x, retry: {automatic: [{exit_status: x}]}}\n", "buildkite") != []
     assert problems("on: {push: {}}\njobs: {a: {runs-on: x, steps: [{run: 1}]}}\n", "github") != []
@@ -138,6 +150,19 @@ def test_examples_are_as_they_would_be_made_and_both_schemas_take_them(
         path.write_text(wanted, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == wanted, "write them anew: pytest tests/golden --update-golden"
     assert problems(wanted, name.partition("/")[0]) == []
+
+
+@pytest.mark.parametrize("name", [name for name in all_examples() if name.startswith("github/")])
+def test_a_job_of_githubs_examples_ends_as_its_typed_outcome_says(name: str) -> None:
+    """An exit code alone makes superseded (5) red."""
+    for key, job in YAML(typ="safe").load(all_examples()[name])["jobs"].items():
+        runs = [step for step in job["steps"] if TOOL in step.get("run", "")]
+        if key in ("select", "result"):
+            continue
+        assert [step["id"] for step in runs] == ["run", "again"]
+        assert all(step["continue-on-error"] for step in runs)
+        assert job["steps"][-1]["name"] == "outcome"
+        assert '"superseded"' in job["steps"][-1]["if"]
 
 
 def test_every_file_of_examples_is_made() -> None:
@@ -185,6 +210,8 @@ def test_an_upload_looks_no_variable_up_and_every_command_is_a_list_of_words(sta
     steps = YAML(typ="safe").load(make.emitted(found, "buildkite"))["steps"]
     for part in _texts(steps):
         uploaded(part, _Nothing())
+    absent = {each.key for each in found.wired.pipeline.absent}
+    steps = [step for step in steps if step["key"] not in absent]
     handed = [("--handoff", "buildkite") if job.makes or job.takes else () for job in found.wired.pipeline.jobs]
     wanted = [(*job.command, *more) for job, more in zip(found.wired.pipeline.jobs, handed, strict=True)]
     assert [words(uploaded(step["command"], _Nothing())) for step in steps] == wanted

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-_NAME = re.compile(r"[^\W\d_]\w*")
+_Part = Callable[[Mapping[str, str]], str]
+_SUBSTRING = re.compile(r"\s*([+-]?[0-9]+)\s*(?:\}|[:\ufffd]\s*([+-]?[0-9]+)\s*\})")
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]")
 
 
@@ -14,45 +15,89 @@ class UnreadableError(ValueError):
 
 
 def uploaded(text: str, env: Mapping[str, str]) -> str:
-    """A text after ``buildkite-agent pipeline upload``: its grammar is in the README of buildkite/interpolate.
+    """A text after ``buildkite-agent pipeline upload``, as buildkite/interpolate 0.1.5 reads it.
 
-    Two backslashes stay two; a backslash or a dollar before a dollar goes away and expands nothing; ``$(`` stays.
+    Two backslashes stay two; a backslash or a dollar before a dollar goes away and expands nothing; a dollar before
+    what begins no name stays. The whole text is read before a name is looked up. Half a character that a substring
+    leaves is a surrogate.
     """
-    found, rest = [], text
-    while rest:
-        if rest.startswith(("\\\\", "$(")):
-            found.append(rest[:2])
-            rest = rest[2:]
-        elif rest.startswith(("\\$", "$$")):
-            found.append("$")
-            rest = rest[2:]
-        elif rest.startswith("$") and len(rest) > 1:
-            value, rest = _expanded(rest[1:], env)
-            found.append(value)
+    part, _ = _read(text, "")
+    return part(env)
+
+
+def _read(text: str, end: str) -> tuple[_Part, str]:
+    """What stands before ``end``, and what is left with it; all of it where ``end`` is nothing."""
+    found: list[_Part] = []
+    while text and (not end or text[0] != end):
+        if text.startswith(("\\\\", "$(")):
+            part, text = _as_it_is(text[:2]), text[2:]
+        elif text.startswith(("\\$", "$$")):
+            part, text = _as_it_is("$"), text[2:]
+        elif text.startswith("${"):
+            part, text = _braced(*_name(text[2:]))
+        elif text[0] == "$" and text[1:2].isalpha():
+            part, text = _looked_up(*_name(text[1:]))
         else:
-            found.append(rest[0])
-            rest = rest[1:]
-    return "".join(found)
+            part, text = _as_it_is(text[0]), text[1:]
+        found.append(part)
+    return lambda env: "".join(part(env) for part in found), text
 
 
-def _expanded(text: str, env: Mapping[str, str]) -> tuple[str, str]:
-    """The value of what follows a dollar, and what is left."""
-    braced = text.startswith("{")
-    text = text.removeprefix("{")
-    name = _NAME.match(text)
-    if not name:
-        raise UnreadableError(f"no identifier: {text!r}")
-    value, rest = env.get(name[0], ""), text[name.end() :]
-    if not braced:
-        return value, rest
-    operator, closed, rest = rest.partition("}")
-    if not closed:
-        raise UnreadableError("no closing brace")
-    if operator.startswith(":-"):
-        return value or uploaded(operator[2:], env), rest
-    if operator.startswith("?") and name[0] not in env:
-        raise UnreadableError(f"{name[0]} is not set: {operator[1:]}")
-    return value, rest
+def _as_it_is(text: str) -> _Part:
+    return lambda _: text
+
+
+def _looked_up(name: str, rest: str) -> tuple[_Part, str]:
+    return lambda env: env.get(name) or "", rest
+
+
+def _name(text: str) -> tuple[str, str]:
+    """The name that ``text`` begins with, and what is left."""
+    if not text[:1].isalpha():
+        raise UnreadableError(f"no name: {text!r}")
+    end = next((at for at, each in enumerate(text) if not (each.isalnum() or each == "_")), len(text))
+    return text[:end], text[end:]
+
+
+def _braced(name: str, text: str) -> tuple[_Part, str]:
+    """What stands between braces behind a name, and what is left behind the closing one."""
+    operator = next((each for each in (":-", "-", "?", ":", "}") if text.startswith(each)), "")
+    text = text.removeprefix(operator)
+    if operator == "}":
+        return _looked_up(name, text)
+    if operator == ":":
+        return _substring(name, text)
+    content, rest = _read(text, "}")
+    if not operator or not rest:
+        raise UnreadableError(f"no operator or no closing brace: {text!r}")
+
+    def part(env: Mapping[str, str]) -> str:
+        value = env.get(name)
+        if value is None and operator == "?":
+            raise UnreadableError(f"{name} is not set: {content(env)}")
+        return content(env) if value is None or (not value and operator == ":-") else value
+
+    return part, rest[1:]
+
+
+def _substring(name: str, text: str) -> tuple[_Part, str]:
+    """From one byte of a value on, and how many bytes, or up to which from its end."""
+    found = _SUBSTRING.match(text)
+    if not found:
+        raise UnreadableError(f"no substring: {text!r}")
+    start, count = int(found[1]), found[2]
+
+    def part(env: Mapping[str, str]) -> str:
+        value = (env.get(name) or "").encode()
+        first = min(max(start + len(value) if start < 0 else start, 0), len(value))
+        if count is None:
+            cut = value[first:]
+        else:
+            last = int(count) + (first if int(count) >= 0 else len(value))
+            cut = value[first : max(last, first)]
+        return cut.decode(errors="surrogateescape")
+
+    return part, text[found.end() :]
 
 
 def evaluated(text: str) -> str:

@@ -33,8 +33,10 @@ def world(tmp_path: Path) -> World:
 def test_an_image_that_is_too_old_is_due_and_says_how_that_ends(world: World) -> None:
     age = world.age(world.here(OLD))
     assert age.due
+    assert world.work.stack.option.startswith(" --stack "), "a stack of one's own has a lock of its own"
     assert str(age) == (
-        "base: made 2026-10-01, 51 days old, at most 30: due; inv pins --update EPOCH gives it a new identity"
+        "base: made 2026-10-01, 51 days old, at most 30: due; "
+        f"inv pins --update EPOCH{world.work.stack.option} gives it a new identity"
     )
     assert age.to_json() == {
         "tier": "base", "made": "2026-10-01T04:05:06Z", "days": 51, "max_days": 30, "due": True, "unknown": None,

@@ -223,6 +223,12 @@ def test_places_that_cannot_be_meant(text: str) -> None:
         place.target(text)
 
 
+def test_a_bundle_does_not_go_into_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is no folder"):
+        place.target(str(tmp_path / "file"))
+
+
 def test_what_the_buildkite_agent_says(tmp_path: Path) -> None:
     argv = ("buildkite-agent", "artifact", "download", "*x.tar", str(tmp_path))
     silent = DeadlineError("inactivity", "silent for 600 s")

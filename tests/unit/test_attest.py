@@ -59,14 +59,15 @@ NOTHING = Response(500)
         ({"SBOM_SCANNER": SCANNER}, "no SBOM: no SBOM_SCANNER is pinned"),
         (
             {**PINNED, "SBOM_SCANNER_DIGEST": f"unresolved:{SCANNER}"},
-            f"no SBOM: {SCANNER} is not pinned (inv pins --update SBOM_SCANNER_DIGEST)",
+            f"no SBOM: {SCANNER} is not pinned (inv pins --update SBOM_SCANNER_DIGEST --stack RECIPE/tiny.yaml)",
         ),
     ],
 )
 def test_without_a_pinned_scanner_there_is_provenance_alone_and_it_is_said(
     tmp_path: Path, pins: Mapping[str, str], why: str
 ) -> None:
-    assert told(run(tmp_path, pins), NOTHING) == ((PROVENANCE,), ("provenance", why))
+    said = why.replace("RECIPE", str(tmp_path / "recipe"))
+    assert told(run(tmp_path, pins), NOTHING) == ((PROVENANCE,), ("provenance", said))
 
 
 def test_a_scanner_of_the_engine_is_used_and_nobody_is_asked(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ci.audit import bundles
+from ci.audit import bundles, elf
 from ci.audit.inspect import Inspection, claims, inspect, look
 from ci.errors import CiError, ConfigError, ContractError
 from tests.unit import audit_makers as make
@@ -123,6 +124,13 @@ def test_spirv_and_unknown_machines_have_names() -> None:
 
 def patched(offset: int, new: bytes, data: bytes = OBJECT) -> bytes:
     return data[:offset] + new + data[offset + len(new) :]
+
+
+def test_a_reader_that_is_not_installed_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "elftools.elf.elffile", None)
+    for read in (elf.read, elf.linked):
+        with pytest.raises(ImportError):
+            read(memoryview(OBJECT))
 
 
 PLAIN = make.bundle([("gfx942", OBJECT)])

@@ -287,9 +287,9 @@ def test_what_the_sources_are_called(tmp_path: Path) -> None:
 def test_other_arch_lists_are_other_caches_of_a_branch(tmp_path: Path) -> None:
     run = work(tmp_path)
     _, tier = planned(tmp_path)
-    other = replace(tier.inputs, args=(("PYTORCH_ROCM_ARCH", "gfx950"),))
+    other = tier.inputs._replace(args=(("PYTORCH_ROCM_ARCH", "gfx950"),))
     assert caches.branch_name(run, tier.inputs, "main") != caches.branch_name(run, other, "main")
-    coloured = replace(tier.inputs, args=(*tier.inputs.args, ("COLOUR", "red")))
+    coloured = tier.inputs._replace(args=(*tier.inputs.args, ("COLOUR", "red")))
     assert caches.branch_name(run, tier.inputs, "main") == caches.branch_name(run, coloured, "main")
 
 

@@ -39,6 +39,89 @@ def test_a_download_that_nothing_checks(check: Check, line: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "script",
+    [
+        'eval "curl https://host/x -o /x"',
+        "bash -cl 'curl https://host/x -o /x'",
+        "bash -c -e 'curl https://host/x -o /x'",
+        "su bob -c 'curl https://host/x -o /x'",
+        "trap 'curl https://host/x -o /x' EXIT",
+        "xargs curl -O < urls",
+        "cat urls | xargs -n 1 -I {} wget {}",
+        "wget -i urls",
+        "wget --input-file=urls",
+        "curl --config=urls",
+        "bash <<< 'curl https://host/x -o /x'",
+        "cat <<EOF | sh\ncurl https://host/x -o /x\nEOF",
+        "echo 'curl https://host/x -o /x' | sh",
+        "printf 'true\\ncurl https://host/x -o /x\\n' | bash -e",
+        "sudo -u bob curl https://host/x -o /x",
+        "env -u X busybox wget https://host/x",
+        "find . -name x -exec curl https://host/x -o /x \\;",
+        "flock /lock chroot /root curl https://host/x -o /x",
+    ],
+)
+def test_a_download_that_another_program_starts(check: Check, script: str) -> None:
+    for got in (check(f"RUN <<END\n{script}\nEND\n"), check(files={"scripts/a.sh": f"#!/bin/sh\n{script}\n"})):
+        assert {(rule, reference) for rule, reference, _ in shown(got)} == {("downloads", "unchecked-download")}
+
+
+@pytest.mark.parametrize(
+    ("end", "plain", "errexit"),
+    [
+        ("CHECK", True, True),
+        ("CHECK && tar x", True, True),
+        ("CHECK || exit 1; tar x", True, True),
+        ("CHECK || { echo bad; exit 1; }; tar x", True, True),
+        ("die() { echo bad; exit 1; }\nCHECK || die; tar x", True, True),
+        (". /lib.sh\nCHECK || die; tar x", True, True),
+        ("if ! CHECK; then exit 1; fi; tar x", True, True),
+        ("CHECK; test $? = 0 || exit 1; tar x", True, True),
+        ("get() { curl -o /y; CHECK; }\nget && tar x", True, True),
+        ("(CHECK) && tar x", True, True),
+        ("case $1 in a) CHECK ;; b) tar x ;; esac", True, True),
+        ("if true; then CHECK; else tar x; fi", True, True),
+        ("set -o pipefail; CHECK | tee log", True, True),
+        ("CHECK; tar x", False, True),
+        ("CHECK\ntar x", False, True),
+        ("for x in a b; do CHECK; done", False, True),
+        ("if true; then CHECK; tar x; fi", False, True),
+        ("CHECK && tar x; true", False, False),
+        ("CHECK || true", False, False),
+        ("CHECK || :", False, False),
+        ("CHECK || echo bad", False, False),
+        ("CHECK || { echo bad; exit 0; }", False, False),
+        ("die() { echo bad; }\nCHECK || die", False, False),
+        ("{ CHECK; } || true", False, False),
+        ("{ CHECK; tar x; } || true", False, False),
+        ("(CHECK; tar x) || true", False, False),
+        ("CHECK && tar x || true", False, False),
+        ("! CHECK", False, False),
+        ("CHECK | tee log", False, False),
+        ("CHECK & wait", False, False),
+        ("set +e; CHECK; tar x", False, False),
+        ("set +o errexit\nCHECK\ntar x", False, False),
+        ("bash -c 'CHECK; tar x'", False, False),
+        ("bash -ec 'CHECK; tar x'", True, True),
+        ("bash -c 'CHECK' || true", False, False),
+        ("sh <<EOF\nCHECK\ntar x\nEOF", False, False),
+        ("sh -e <<EOF\nCHECK\ntar x\nEOF", True, True),
+        ("eval 'CHECK; tar x'", False, True),
+    ],
+)
+def test_a_check_that_fails_ends_the_step(check: Check, end: str, plain: bool, errexit: bool) -> None:
+    text = "curl https://host/x -o /x\n" + end.replace("CHECK", "sha256sum -c /run/pinned.txt") + "\n"
+    for first, clean in (("#!/bin/sh\n", plain), ("#!/bin/sh\nset -eu\n", errexit), ("#!/bin/sh -e\n", errexit)):
+        got = check(files={"scripts/a.sh": first + text})
+        assert [each.problem.reference for each in got] == ([] if clean else ["unchecked-download"]), first
+        assert all("the step goes on" in each.problem.message for each in got)
+    assert (check(f"RUN <<END\n{text}END\n") == ()) is plain
+    for start in ("", "ARG X\nFROM unreached AS other\n"):
+        got = check(f'SHELL ["/bin/bash", "-eu", "-c"]\n{start}RUN <<END\n{text}END\n')
+        assert (got == ()) is errexit, start
+
+
+@pytest.mark.parametrize(
     "line",
     [
         f"RUN curl -fsSL https://host/x -o /x {SUM}",
@@ -115,6 +198,7 @@ def test_an_addition_whose_pin_is_a_commit_or_a_hash(check: Check, value: str) -
         ("RUN git clone https://host/x && git -C x checkout v1.0", False),
         ("RUN git submodule update --init --remote", False),
         (f"RUN git -C y checkout {'a' * 40} && git clone https://host/x", False),
+        (f"RUN git clone https://host/x; git -C x checkout {'a' * 40} || true", False),
         (f"RUN git clone https://host/x && git -C x checkout {'a' * 40}", True),
         ("RUN git clone https://host/x && git -C x checkout ${X_BRANCH}", True),
         ("RUN git init x && git -C x fetch --depth 1 origin $X_BRANCH && git -C x checkout FETCH_HEAD", True),
@@ -137,8 +221,16 @@ def test_a_clone_of_what_can_move(check: Check, line: str, clean: bool) -> None:
         ("RUN uv pip install x", False),
         ("RUN uvx ruff", False),
         ("RUN pipx install x", False),
+        ("RUN pip install git+https://host/x@main", False),
+        ("RUN pip install https://host/x.whl", False),
+        ("RUN pip install --no-index --no-deps https://host/x.whl", False),
+        ("RUN pip install --no-index --find-links https://host/x y", False),
+        ("RUN pip install --no-index --find-links file:///run/wheels y", True),
         ("RUN pip install --require-hashes -r lock.txt", True),
         ("RUN PIP_REQUIRE_HASHES=1 pip install -r lock.txt", True),
+        ("RUN export PIP_NO_INDEX=1 && pip wheel .", True),
+        ("RUN export PIP_NO_INDEX=1; export PIP_NO_INDEX=0; pip wheel .", False),
+        ("RUN pip wheel . && export PIP_NO_INDEX=1", False),
         ("RUN pip install --no-index --no-deps /run/wheels/x.whl", True),
         ("RUN uv sync --locked", True),
         ("RUN pip --version && pip list && python3 -m ensurepip", True),

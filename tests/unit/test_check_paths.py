@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ci.check import loading, material
 from ci.check import look as looking
-from ci.check import material
 from ci.check.material import Given
 from ci.check.rules import apply
 from ci.check.tree import Tree
@@ -79,6 +80,7 @@ def test_a_path_that_is_not_there(tmp_path: Path, keys: dict[str, str], shown: s
         "[{run: [./run.sh]}, {run: [python3, /ws/pkg/core.py]}]",
         "[{shell: 'for x in one two; do pytest a/test_$x.py > a/log.txt; done'}]",
         "[{shell: 'cd a && pytest test_a.py && cd .. && pytest b'}]",
+        "[{shell: 'find a -name \"test_*.py\" -exec pytest -v {} \\;'}]",
     ],
 )
 def test_a_path_that_is_there_and_what_is_none(tmp_path: Path, commands: str) -> None:
@@ -188,6 +190,8 @@ SETS = {
     "tests/h/test_p.py": "@pytest.mark.parametrize('x', names())\ndef test_p(x): ...\n",
     "tests/i/conftest.py": "def pytest_collect_file(): ...\n",
     "tests/i/test_none.py": "",
+    "tests/j/conftest.py": "def pytest_collection_modifyitems(items): ...\n",
+    "tests/j/test_none.py": "",
 }
 
 
@@ -198,6 +202,7 @@ SETS = {
         (["e/test_empty.py"], "no test function"),
         (["e"], "no test function"),
         (["a/helper.py"], "no test function"),
+        (["j/test_none.py"], "no test function"),
         (["f"], "no file below it is called test_"),
         (["a/test_a.py::test_z"], "it has no test_z"),
         (["'a/test_a.py::TestB::test_z[1]'"], "it has no TestB::test_z"),
@@ -290,6 +295,7 @@ def test_a_test_that_an_identity_has_needs_no_source(tmp_path: Path) -> None:
         ("[tests/, pkgs/]", "pkgs/", "did you mean pkg/?"),
         ("[tests/, pkg/core.pyx]", "pkg/core.pyx", "did you mean pkg/core.py?"),
         ("[tests/, 'pkg/*.rs']", "'pkg/*.rs'", "correct it"),
+        ("[tests/, 'pkgs/core.py*']", "'pkgs/core.py*'", "did you mean pkg/core.py?"),
         ("[tests/, pkg/core]", "pkg/core]", "did you mean pkg/core.py?"),
         ("[tests/, '!pkg/gone/']", "'!pkg/gone/'", "did you mean pkg/?"),
         ("[tests/, '!pkg/core.py']", "'!pkg/core.py'", "the last pattern that matches decides"),
@@ -360,6 +366,9 @@ def test_documents_that_go_into_an_image(tmp_path: Path) -> None:
     got = look(tmp_path, pools=pools, source={"lib/notes.md": ""})
     assert got.where("drift") == [("hidden-input", '"**/*.md"]')]
     assert "lib/notes.md, an input of ci-base" in got.messages("drift")[0]
+    assert got.hints("drift")[0].startswith('put "!lib/notes.md" behind it')
+    two = look(tmp_path / "3", pools=pools, source={"lib/notes.md": "", "lib/more.md": ""})
+    assert two.hints("drift")[0].startswith('put "!lib/" behind it')
     assert look(tmp_path / "2", pools=pools).findings == ()
 
 
@@ -378,6 +387,53 @@ def test_a_source_that_nobody_knows(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         look(tmp_path / "2", given=Given({"src": str(tmp_path / "nowhere")}))
     assert error.value.problems[0].reference == "no-source"
+
+
+AREA = """\
+group: Area
+depends_on: [image-build]
+steps:
+- label: Elsewhere
+  device: b200
+  num_nodes: 7
+  num_devices: 64
+  source_file_dependencies: [tests/]
+  command: pytest there/test_away.py
+- label: Here
+  device: mi300_1
+  source_file_dependencies: [tests/, lib/gone.py]
+  command: pip install loose
+"""
+
+
+def test_a_step_of_another_project_for_other_hardware_is_told_once(tmp_path: Path) -> None:
+    """It is lost; what it needs, lists and is part of there is nothing that is wrong here."""
+    (tmp_path / "areas").mkdir()
+    (tmp_path / "areas/a.yaml").write_text(AREA)
+    given = Given({"src": str(tmp_path / "tree")}, str(tmp_path / "areas"))
+    head = "runtime: rocm\nworkspace: /ws\nelsewhere: [{pattern: 'AWAY', reason: it is}]\n"
+    got = look(tmp_path, head=head, source={"tests/there/test_away.py": "AWAY = 1\ndef test_a(): ...\n"}, given=given)
+    errors = [(each.rule, each.problem.reference) for each in got.findings if each.level == "error"]
+    assert errors == [("patterns", "dead-pattern"), ("step-downloads", "unlocked-install")]
+    assert [text for _, text in got.where("patterns") + got.where("step-downloads")] == [
+        "lib/gone.py]",
+        "pip install loose",
+    ]
+    assert "device: b200, which is no product of archs.yaml" in " ".join(got.messages("lost"))
+
+
+def test_what_a_stage_takes_of_a_source_it_could_fetch_has_to_be_there(tmp_path: Path) -> None:
+    (tmp_path / "vllm").mkdir()
+    (tmp_path / "vllm/envs.py").touch()
+    case = material.read(capture({"--stack": "vllm"}, {}), no_git, Given({"vllm": str(tmp_path)}), TODAY)
+    problems = [each.problem for each in apply(case) if each.rule == "plans"]
+    assert {each.reference for each in problems} == {"missing-source"}
+    assert any("setup.py names nothing in the context vllm" in each.message for each in problems)
+    assert all(each.place and each.place.file.endswith("Dockerfile.rocm") and each.place.line for each in problems)
+    around = replace(case, given=Given(), source=Tree(tmp_path, frozenset({"vllm/envs.py"})))
+    assert list(loading.plans(around)) == list(loading.plans(case))
+    other = replace(case, given=Given(), source=Tree(tmp_path, frozenset({"other.py"})))
+    assert list(loading.plans(other)) == []
 
 
 def test_a_tree_that_git_cannot_list_hides_nothing_else(tmp_path: Path) -> None:

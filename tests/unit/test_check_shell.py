@@ -35,7 +35,7 @@ def words(text: str) -> list[tuple[str, ...]]:
         ("bash -euo pipefail <<EOF\na b\nEOF", [("bash", "-euo", "pipefail"), ("a", "b")]),
         ("sh -s -- x <<EOF\na\nEOF", [("sh", "-s", "--", "x"), ("a",)]),
         ("bash x.sh <<EOF\na\nEOF", [("bash", "x.sh")]),
-        ("xargs -n 1 a", [("a",)]),
+        ("xargs -n 1 a", [("a", "$()")]),
         ("a <(b c)", [("a",), ("b", "c")]),
     ],
 )

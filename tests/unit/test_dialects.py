@@ -101,7 +101,7 @@ def test_a_step_of_the_flat_dialect(read: Read) -> None:
     assert step.summary == "Engine Tests"
     assert (step.needs.gpus, step.needs.archs, step.needs.network) == (2, ("gfx942",), True)
     assert (step.limits.seconds, step.shards, step.workdir) == (2400, 3, "/src/tests")
-    assert step.profiles == ("pr", "nightly", "full")
+    assert step.profiles == ("nightly", "full")
     assert step.env == {"METHOD": "spawn"}
     assert step.commands == (
         Command("pytest", ("-v", "-s", "engine")),
@@ -135,6 +135,7 @@ def test_what_is_lost_is_told_at_its_line_with_a_remedy(read: Read) -> None:
     found = read(FLAT)
     assert lost(found) == [
         "14 '!engine/docs/', which matches no path of a change there",
+        "8 fast_check: true of an optional step",
         "4 mirror_hardwares: experimental, production",
         "21 mirror_hardwares: production",
         "26 the mode dpx of the GPUs of mi355_dpx",
@@ -147,7 +148,7 @@ def test_what_is_lost_is_told_at_its_line_with_a_remedy(read: Read) -> None:
         "30 grade: Optional",
     ]
     assert all(each.remedy for each in found.lost)
-    assert str(found.lost[2]).startswith("steps/test-gpus.yaml:4:3: engine-tests: mirror_hardwares")
+    assert str(found.lost[3]).startswith("steps/test-gpus.yaml:4:3: engine-tests: mirror_hardwares")
 
 
 def test_the_same_loss_in_many_steps_is_one_line_with_all_of_them(read: Read) -> None:
@@ -166,7 +167,8 @@ def test_a_soft_step_is_none_until_somebody_gives_it_a_day(read: Read) -> None:
         ("false", "", PROFILES),
         ("true", "", ("nightly", "full")),
         ("true", "autorun_on_main: true", ("main", "nightly", "full")),
-        ("true", "fast_check: true", ("pr", "nightly", "full")),
+        ("true", "fast_check: true", ("nightly", "full")),
+        ("false", "fast_check: true", PROFILES),
         ("false", "fast_check_only: true", ("pr",)),
     ],
 )
@@ -267,6 +269,41 @@ def test_a_mirror_takes_nothing_by_accident(read: Read) -> None:
     assert step.sources == ("platforms/rocm.py", "core", "!core/other")
     assert "6 timeout_in_minutes: 35 of the step, which is not its mirror's" in lost(found)
     assert "7 parallelism: 4 of the step, which is not its mirror's" in lost(found)
+
+
+def test_a_mirrors_environment_lies_on_top_of_the_steps(read: Read) -> None:
+    own = '      env: {DEPTH: "3", WIDTH: "1"}\n'
+    found = read(GROUPED.replace('{DEPTH: "2"}', '{DEPTH: "2", KIND: a}').replace("      dind: false\n", own))
+    assert found.step("attention").env == {"DEPTH": "3", "KIND": "a", "WIDTH": "1"}
+
+
+def test_what_only_the_other_hardware_runs_is_told(read: Read) -> None:
+    own = "      commands: [pytest kernels/here]\n"
+    found = read(GROUPED.replace("      dind: false\n", own))
+    assert found.step("attention").commands == (Command("pytest", ("kernels/here",)),)
+    assert lost(found, "itself") == ["14 what it runs itself, on h100: its mirror has other commands"]
+    assert lost(read(GROUPED), "itself") == []
+
+
+def test_a_mirror_on_none_of_these_gpus_is_told(read: Read) -> None:
+    more = "    nightly_torch: {}\n    xpu: {device: intel_gpu}\n"
+    found = read(GROUPED.replace("  mirror:\n", "  mirror:\n" + more) + "  mirror: {torch_nightly: {}}\n")
+    assert list(found.data) == ["attention", "only-there", "named-there", "small"]
+    assert lost(found, "the mirror") == [
+        "17 the mirror nightly_torch, which names no hardware of these",
+        "18 the mirror xpu, which names no hardware of these",
+        "34 the mirror torch_nightly, which names no hardware of these",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("depends", "folder"), [("[image-build]", "/src/tests"), ("[]", "/src"), ("~", "/src"), (None, "/src")]
+)
+def test_the_folder_of_a_grouped_step_comes_with_its_dependencies(read: Read, depends: str | None, folder: str) -> None:
+    """Upstream gives a file's steps the folder with the tests only where the file depends on something."""
+    named = f"depends_on: {depends}\n" if depends else ""
+    text = f"group: A\n{named}steps:\n- {{label: a, command: x}}\n- {{label: b, command: x, working_dir: /b}}\n"
+    assert [read(text).step(name).workdir for name in "ab"] == [folder, "/b"]
 
 
 def test_a_mirrors_own_limits_count(read: Read) -> None:

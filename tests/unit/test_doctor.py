@@ -516,6 +516,16 @@ def test_the_others_answer_beside_it(tmp_path: Path, never: threading.Event) -> 
     assert quick.is_set()
 
 
+def test_an_engine_nobody_can_name_is_a_finding_too(tmp_path: Path) -> None:
+    def nameless(_case: Case) -> Any:
+        raise ConfigError("bad-docker-config", "cannot read config.json", hint="mend it")
+
+    unknown = Check("engine", nameless, "start it", where=nameless)
+    assert visit.examine(case(tmp_path), [unknown], 1.0) == (
+        Finding("engine", "fail", "cannot read config.json", "mend it", Outcome.CONFIG),
+    )
+
+
 def test_an_engine_that_hangs_is_one_failure(tmp_path: Path, never: threading.Event) -> None:
     engine = Check("engine", hangs(never), "start it", where=builders.where)
     store = Check("image-store", hangs(never), "start it", needs_engine=True)

@@ -302,6 +302,7 @@ def test_help_of_a_verb(each: Verb, flag: str) -> None:
         (("plan", "--plan"), "unknown-option", ["plan has no option --plan"]),
         (("plan", "--stack"), "usage", ["--stack", "expected one argument"]),
         (("plan", "--json=yes"), "usage", ["--json"]),
+        (("plan", "--stack", "local", "--stack=vllm"), "given-twice", ["--stack is given twice"]),
         (("plan", "ci-base"), "unexpected-word", ["plan does not take 'ci-base'"]),
         (("explain",), "usage", ["tier"]),
         (("explain", "base", "test"), "unexpected-word", ["'test'"]),
@@ -314,6 +315,31 @@ def test_a_command_line_that_cannot_be_meant(argv: tuple[str, ...], reference: s
     assert "outcome: config" in err
     for word in words:
         assert word in err
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+@pytest.mark.parametrize("each", VERBS, ids=lambda each: each.name)
+def test_nothing_that_is_given_may_be_empty(each: Verb, value: str) -> None:
+    typed = [option.flag for option in each.options if option.kind != "flag"]
+    words = [word for flag in typed for word in (flag, value)] + [value] * bool(each.argument)
+    code, out, err = shown(each.name, *words)
+    assert (code, out) == (2, "")
+    for name in (*typed, *[each.argument] * bool(each.argument)):
+        assert f": {name} was given and is empty [empty-value]" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "form"),
+    [
+        (["plan", "--source", "vllm"], "NAME=PATH"),
+        (["audit", "pyproject.toml", "--allow", "archs:x"], "RULE:PATTERN=REASON"),
+    ],
+)
+def test_a_pair_that_is_none_says_what_it_should_be(words: list[str], form: str) -> None:
+    code, _, err = shown(*words)
+    assert code == 2
+    assert f"wants {form}, not '{words[-1]}' [bad-pair]" in err
+    assert f"hint: give {words[-2]} {form}" in err
 
 
 def test_all_unknown_options_at_once_and_as_a_document() -> None:

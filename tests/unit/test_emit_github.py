@@ -11,10 +11,10 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ci.errors import ConfigError
+from ci.errors import ConfigError, Outcome
 from ci.providers import handing
 from ci.providers.emit import committed, github
-from ci.providers.jobs import Job, Pipeline, Pool
+from ci.providers.jobs import Absent, Job, Pipeline, Pool
 from ci.settings import HANDED, capture
 from tests.unit.interpolation import evaluated, words
 
@@ -86,7 +86,7 @@ def test_images_go_from_job_to_job_by_the_names_that_the_hand_off_reads() -> Non
 def test_what_an_image_job_hands_on_is_what_its_tests_take(tmp_path: Path) -> None:
     """The names on both sides are those of ``handing``: outputs of one job, variables of the next."""
     origin = handing.Origin("local", "0" * 40)
-    image = handing.Image("registry.example/a@sha256:" + "1" * 64, "2" * 64, "t")
+    image = handing.Image("registry.example/a@sha256:" + "1" * 64, "2" * 64, "t", {}, {})
     output = tmp_path / "output"
     maker = capture({}, {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(output)})
     handing.Handing(maker, "github", origin, tmp_path).give({"ci-base": image})
@@ -106,6 +106,24 @@ def test_no_later_step_has_the_credentials_of_the_checkout() -> None:
 def test_nothing_to_run_is_a_job_that_never_starts() -> None:
     (job,) = emitted(remarks=("only documents changed",)).values()
     assert (job["name"], job["if"]) == ("nothing to run: only documents changed", False)
+
+
+@pytest.mark.parametrize("why", ["cpu: has no GPU", "away: ${{ secrets.A }} $A\nsoon"])
+def test_a_test_that_nobody_can_run_is_shown_and_fails_where_it_had_to_run(why: str) -> None:
+    def shown(pool: Pool | None) -> dict[str, Any]:
+        lacking = Absent("test-b", "b is not run", why, pool)
+        found = yaml.safe_load(github.emit(replace(pipeline(JOB), absent=(lacking,)), ()))["jobs"]
+        assert list(found) == ["test-a", "test-b"]
+        job: dict[str, Any] = found["test-b"]
+        return job
+
+    assert (evaluated(shown(None)["name"]), shown(None)["if"]) == (f"b is not run: {why}", False)
+    fails = shown(POOL)
+    (step,) = fails["steps"]
+    assert (fails["runs-on"], "if" in fails) == (["ubuntu-24.04"], False)
+    assert (evaluated(step["name"]), step["run"]) == (why, f"exit {Outcome.EMPTY.exit_code}")
+    with pytest.raises(ConfigError, match="pool bare has no labels"):
+        shown(Pool("bare", {}, ()))
 
 
 def test_pools_without_labels_and_a_missing_checkout_are_all_named() -> None:
@@ -129,7 +147,8 @@ def to_commit(*jobs: Job) -> str:
 def test_a_committed_workflow_asks_first_and_answers_last() -> None:
     jobs = yaml.safe_load(to_commit(IMAGE, TEST))["jobs"]
     assert list(jobs) == ["select", "image-ci-base", "test-b", "result"]
-    assert jobs["select"]["outputs"] == {"jobs": "${{ steps.run.outputs.jobs }}"}
+    outputs = {name: f"${{{{ steps.run.outputs.{name} }}}}" for name in ("jobs", "not-run")}
+    assert jobs["select"]["outputs"] == outputs
     assert jobs["test-b"]["needs"] == ["select", "image-ci-base"]
     asked = "contains(fromJSON(needs.select.outputs.jobs), 'test-b')"
     assert jobs["test-b"]["if"] == f"${{{{ !cancelled() && !failure() && {asked} }}}}"
@@ -139,7 +158,13 @@ def test_a_committed_workflow_asks_first_and_answers_last() -> None:
         "needs.select.result != 'success' || "
         "contains(needs.*.result, 'failure') || contains(needs.*.result, 'cancelled')"
     )
-    assert jobs["result"]["steps"] == [{"name": "result", "if": f"${{{{ {bad} }}}}", "run": "exit 1"}]
+    verdict, absent = jobs["result"]["steps"]
+    assert verdict == {"name": "result", "if": f"${{{{ {bad} }}}}", "run": "exit 1"}
+    assert absent == {
+        "name": "not run: ${{ needs.select.outputs.not-run }}",
+        "if": "${{ always() && needs.select.outputs.not-run != '' }}",
+        "run": "exit 6",
+    }
 
 
 def test_the_profile_follows_from_what_started_it() -> None:

@@ -63,13 +63,43 @@ def test_json_reads_back_and_half_of_it_is_none(tmp_path: Path) -> None:
 
 
 def test_text_that_cannot_be_read_is_the_callers_mistake(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no file"):
+    with pytest.raises(ConfigError, match="there is no file") as missing:
         files.read_text(tmp_path / "none")
-    with pytest.raises(ConfigError, match="cannot read"):
+    assert missing.value.problems[0].hint == "check the path"
+    with pytest.raises(ConfigError, match=r"cannot read .*: Is a directory$") as folder:
         files.read_text(tmp_path)
+    assert folder.value.problems[0].hint == "name a file, not a folder"
     (tmp_path / "latin").write_bytes(b"\xe4")
     with pytest.raises(ConfigError, match="cannot read"):
         files.read_text(tmp_path / "latin")
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [(28, "free space"), (13, "the right"), (30, "the right"), (20, "check the path"), (17, "check the path")],
+)
+def test_the_remedy_is_that_of_the_error(number: int, word: str) -> None:
+    with pytest.raises(InfraError) as caught, files.disk_errors("cannot write it"):
+        raise OSError(number, os.strerror(number))
+    assert word in caught.value.problems[0].hint
+    assert "ROCM_CI_STATE" in caught.value.problems[0].hint
+
+
+def test_json_below_a_file_is_not_there_and_a_folder_is_no_json(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert files.read_json(tmp_path / "file/a.json") is None
+    with pytest.raises(InfraError, match="cannot read"):
+        files.read_json(tmp_path)
+
+
+def test_where_no_folder_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "nowhere").symlink_to("none")
+    files.check_folder(tmp_path, "--out")
+    files.check_folder(tmp_path / "new/er", "--out")
+    for name in ("file", "file/below", "nowhere"):
+        with pytest.raises(ConfigError, match="is no folder"):
+            files.check_folder(tmp_path / name, "--out")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,9 @@ DIGESTS = tuple(f"sha256:{digit * 64}" for digit in "ab")
 
 def image(tier: str, digest: str = DIGESTS[0], host: str = "") -> Image:
     """An image of ``tier``, as the engine names it or as a registry does."""
-    return Image(f"{host}rocm-ci/local:{tier}-v1@{digest}", f"identity of {tier}", f"{tier}-v1")
+    return Image(
+        f"{host}rocm-ci/local:{tier}-v1@{digest}", f"identity of {tier}", f"{tier}-v1", {"root x": "y"}, {"A": "b"}
+    )
 
 
 BASE, TEST = image("ci-base"), image("test")
@@ -40,7 +42,7 @@ def on_github(tmp_path: Path, environ: Mapping[str, str]) -> Handing:
 
 
 def row(tier: str, made: Image, origin: Origin = ORIGIN) -> str:
-    return json.dumps({"schema": 1, **origin._asdict(), "tier": tier, **made._asdict()})
+    return json.dumps({"schema": 2, **origin._asdict(), "tier": tier, **made._asdict()})
 
 
 def agent(*words: str) -> tuple[str, ...]:
@@ -73,7 +75,7 @@ def test_jobs_add_their_tiers_to_one_file(tmp_path: Path) -> None:
     assert handing(str(path), tmp_path).take(("test", "ci-base")) == {"test": TEST, "ci-base": BASE}
     written = json.loads(path.read_text())
     assert written == {
-        "schema": 1, "stack": "local", "commit": COMMIT, "images": {"ci-base": BASE._asdict(), "test": TEST._asdict()},
+        "schema": 2, "stack": "local", "commit": COMMIT, "images": {"ci-base": BASE._asdict(), "test": TEST._asdict()},
     }  # fmt: skip
 
 
@@ -110,12 +112,12 @@ def test_what_nobody_handed_on_is_an_error(tmp_path: Path) -> None:
         handing(str(path), tmp_path).take(("ci-base",))
 
 
-GOOD: dict[str, Any] = {"schema": 1, **ORIGIN._asdict(), "images": {"test": TEST._asdict()}}
+GOOD: dict[str, Any] = {"schema": 2, **ORIGIN._asdict(), "images": {"test": TEST._asdict()}}
 BAD = [
     "",
     "[]",
     "{",
-    json.dumps({**GOOD, "schema": 2}),
+    json.dumps({**GOOD, "schema": 1}),
     json.dumps({**GOOD, "more": 1}),
     json.dumps({key: value for key, value in GOOD.items() if key != "commit"}),
     json.dumps({**GOOD, "images": {"test": "rocm-ci/local:test"}}),

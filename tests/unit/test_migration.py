@@ -29,7 +29,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "migration.md").read_text
 
 NEW = {
     "DEADSNAKES_REPO", "TOOLCHAIN_TEST_REPO", "ROCM_SYSTEMS_REPO", "TORCHCODEC_REPO", "RDMA_CORE_REPO",
-    "RDMA_CORE_BRANCH", "LMCACHE_REPO", "LMCACHE_VERSION",
+    "RDMA_CORE_BRANCH", "LMCACHE_REPO", "LMCACHE_VERSION", "AITER_VERSION",
 }  # fmt: skip
 """Pins that upstream has no name for."""
 

@@ -44,6 +44,9 @@ def test_an_unresolved_pin_names_the_command() -> None:
     plain = pins.lacking({"X_URL": "unresolved:a page"}, "X_URL")
     assert plain is not None
     assert plain.hint == "inv pins --update X_URL --to VALUE"
+    other = pins.lacking({"X_BRANCH": "unresolved:v1.1"}, "X_BRANCH", option=" --stack ./x.yaml")
+    assert other is not None
+    assert other.hint == "inv pins --update X_BRANCH --stack ./x.yaml"
 
 
 def test_a_branch_given_for_this_run_is_not_resolved_in_the_lock() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
@@ -20,7 +21,7 @@ from ci.pins.listing import Listing
 from ci.pins.update import Update, replaced, write
 from ci.pins.upstream import Upstream
 from ci.recipe import stack as stacks
-from ci.recipe.pins import expected
+from ci.recipe.pins import MARK, expected
 from ci.recipe.tree import Tree
 from ci.recipe.values import resolve_args
 from ci.report import pins as shown
@@ -156,12 +157,66 @@ def test_two_runs_write_one_after_the_other(tmp_path: Path) -> None:
         ("X_BRANCH", "unresolved:main", "loose-pin"), ("LEVEL", "unresolved:1", "loose-pin"),
         ("LEVEL", "1\n2", "loose-pin"), ("EPOCH", "2026-11", "loose-pin"),
         ("EPOCH", "2026-W00", "loose-pin"), ("EPOCH", "2027-W53", "loose-pin"), ("X_BRANCHES", NEW, "unknown-pin"),
+        ("LEVEL", " 1", "loose-pin"), ("LEVEL", "1\x7f", "loose-pin"),
     ],
 )  # fmt: skip
 def test_what_is_no_value_of_its_kind_is_refused(tmp_path: Path, name: str, value: str, reference: str) -> None:
     with pytest.raises(ConfigError) as refused:
         outlook(workspace(tmp_path), name, value)
     assert refused.value.problems[0].reference == reference
+
+
+FORMS = {
+    **LOCK, "K_DIGEST": f"sha256:{'1' * 64}", "K": "host/k:1", "A_FINGERPRINT": "A" * 40, "A_SIGNER_URL": "https://host/a",
+    "APT_REPO": "https://host/apt", "X_VERSION": "1.0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "form"),
+    [
+        ("X_BRANCH", (NEW,), ("main", "b" * 39, "B" * 40, "c" * 64), "full commit, 40 digits"),
+        ("K_DIGEST", (f"sha256:{'a' * 64}",), ("a" * 64, f"sha512:{'a' * 128}"), "sha256: and 64 digits"),
+        ("T_SHA256", ("c" * 64,), ("c" * 63, f"sha256:{'c' * 64}"), "64 digits"),
+        ("A_FINGERPRINT", ("B" * 40,), ("b" * 40, "B" * 16, "BBBB BBBB"), "OpenPGP fingerprint, 40 digits"),
+        ("X_REPO", ("https://h/y.git", "git://h/y.git"), ("https://h/y", "h/y.git", "https://u@h/y.git"), "a URL"),
+        ("APT_REPO", ("https://h/x", "http://h:80"), ("ftp://h/x", "https://u:w@h", "https://h/ x", "x"), "a URL"),
+        ("T_URL", ("https://h/x?y=1",), ("https://", "T_SHA256", "unresolved:https://h/x"), "URL such as"),
+        ("X_VERSION", ("235.2.86.0", "1.117.5-a-77"), ("latest", "v1", "1 2", "main"), "version such as"),
+        ("K", ("docker/k:stable-1", "k"), ("Docker/K", f"k@sha256:{'a' * 64}", "k:1 k:2"), "image such as"),
+        ("EPOCH", ("2026-W47",), ("2026-11", "week 47"), "ISO week such as 2026-W47"),
+        ("LEVEL", ("2", "any words"), ("2\n", " 2"), "one line of text"),
+    ],
+)  # fmt: skip
+def test_each_pin_has_a_form(tmp_path: Path, name: str, good: tuple[str, ...], bad: tuple[str, ...], form: str) -> None:
+    work = workspace(tmp_path, FORMS)
+    path = work.stack.recipe / "pins.json"
+    before = path.read_bytes()
+    for value in good:
+        assert outlook(work, name, value).value == value
+    for value in bad:
+        with pytest.raises(ConfigError) as refused:
+            outlook(work, name, value)
+        (problem,) = refused.value.problems
+        assert (problem.reference, refused.value.exit_code) == ("loose-pin", 2)
+        assert repr(value) in problem.message
+        assert form in problem.hint or value.startswith(MARK)
+    assert path.read_bytes() == before
+
+
+def test_what_upstream_says_has_the_form_too(tmp_path: Path) -> None:
+    """A repository may have commits of 64 digits."""
+    work = workspace(tmp_path, {**LOCK, "X_BRANCH": "unresolved:main"})
+    ask = ("env", "GIT_TERMINAL_PROMPT=0", "git", "ls-remote", "--", "https://host/x.git", "main", "main^{}")
+    for said, fits in (("c" * 40, True), ("c" * 64, False)):
+        run = FakeRun({ask: (0, f"{said}\trefs/heads/main\n", "")})
+        upstream = replace(nobody(), run=run)
+        if fits:
+            assert update.outlook(work, "X_BRANCH", "", upstream).value == said
+            continue
+        with pytest.raises(ConfigError) as refused:
+            update.outlook(work, "X_BRANCH", "", upstream)
+        assert refused.value.problems[0].reference == "loose-pin"
 
 
 # --- what would rebuild ---------------------------------------------------------------------

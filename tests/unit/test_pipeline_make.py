@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from ci.errors import ConfigError
-from ci.pipeline import make
+from ci.pipeline import changes, make
 from ci.pipeline.make import Given
 from ci.pipeline.request import Request
 from ci.pipeline.select import Wish
+from ci.providers.facts import Facts
 from ci.recipe import stack as stacks
 from ci.settings import Settings, capture
 from ci.verbs import planning
@@ -183,7 +184,36 @@ def test_the_jobs_that_run_are_told_to_the_workflow_that_asked(tmp_path: Path) -
     made = make.decide(found, Wish(only=("smoke",)), Diff())
     planning.tell(settings, made)
     keys = ["image-base", "image-ci-base", "image-test", "test-smoke"]
-    assert (tmp_path / "output").read_text() == f"jobs={json.dumps(keys)}\n"
+    assert (tmp_path / "output").read_text() == f"jobs={json.dumps(keys)}\nnot-run=\n"
+
+
+ROCM = SUITE.replace("runtime: cpu", "runtime: rocm").replace("sources: [a/]", "needs: {gpus: 1}, sources: [a/]")
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        (Wish("pr"), ""),
+        (Wish("main"), ""),
+        (Wish("nightly"), "test-one"),
+        (Wish("full"), "test-one"),
+        (Wish(only=("one", "two")), "test-one"),
+    ],
+)
+def test_a_test_that_had_to_run_and_cannot_is_told_to_the_job_that_decides(
+    tmp_path: Path, wish: Wish, told: str
+) -> None:
+    found = with_steps(replace(given(local()), top=tmp_path), ROCM, tmp_path)
+    settings = committed(tmp_path, make.workflow(found)[0])
+    made = make.decide(found, wish, Diff(("a/b",)))
+    planning.tell(settings, made)
+    jobs, not_run = (tmp_path / "output").read_text().splitlines()
+    assert "test-one" not in jobs, "a job that was written when a pool could take it does not run"
+    assert "test-two--1" in jobs
+    assert not_run == f"not-run={told}"
+    for form, end in (("buildkite", "exit 6"), ("github", "run: exit 6")):
+        text = make.emitted(made, form)
+        assert (end in text, "one is not run" in text) == (bool(told), True)
 
 
 def test_nothing_is_told_where_nothing_can_run(tmp_path: Path) -> None:
@@ -212,6 +242,39 @@ def test_the_job_that_asks_says_what_was_said_when_the_workflow_was_written(tmp_
     found = replace(found, terms=found.terms._replace(pools=replace(found.terms.pools, pools=pools), builder=builder))
     text, _ = make.workflow(found)
     assert "pipeline --format json --stack vllm --away MI355X --away mi250-1 --profile" in text
+
+
+BUILDKITE = {"BUILDKITE": "true", "BUILDKITE_REPO": "https://git.example/team/project", "BUILDKITE_BRANCH": "main"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (Request(profile="main"), True),
+        (Request(profile="main", base="v1"), False),
+        (Request(profile="main", only=("smoke",)), False),
+        (Request(profile="pr"), False),
+        (Request(profile="nightly"), False),
+    ],
+)
+def test_a_push_that_nobody_tells_of_is_said_to_be_counted_from_one_commit(
+    tmp_path: Path, asked: Request, said: bool
+) -> None:
+    """Buildkite does not tell what a branch was before a push."""
+    found = given(local(**BUILDKITE, BUILDKITE_PULL_REQUEST="false"), asked, tmp_path)
+    made = make.decide(found, found.wish, CHANGED)
+    notice = "profile main: buildkite does not say what the branch was before the push"
+    assert any(each.startswith(notice) and "--base" in each for each in made.notices) == said
+    for form in ("buildkite", "github"):
+        assert (f"# {notice}" in make.emitted(made, form)) == said
+
+
+def test_a_push_that_its_ci_tells_of_needs_no_such_word() -> None:
+    nodes, wish = given(local()).terms.pools, Wish("main")
+    told = Facts("github", "git.example/team/project", before="1" * 40)
+    assert changes.told(wish, nodes, facts=told) == ()
+    (notice,) = changes.told(wish, nodes)
+    assert notice.startswith("profile main: nobody says what the branch was before the push")
 
 
 def test_the_labels_of_the_pull_request_ask_as_typed_ones_do() -> None:

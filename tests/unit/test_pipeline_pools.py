@@ -31,7 +31,6 @@ pools:
     memory_gb: 1024
     rdma: true
     nics: [bnxt]
-    jobs: 3
     buildkite: {queue: amd}
     github: [self-hosted, big]
     away: {reason: new racks, until: "2026-12-01"}
@@ -62,11 +61,11 @@ def test_everything_a_file_can_say(tmp_path: Path) -> None:
     assert found.labels == {"run-it-all": Label("nightly", run_all=True), "more": Label("", run_all=True)}
     big, cpu = found.pools
     assert (big.name, big.family, big.arch, big.gpus, big.nodes) == ("big", "MI300X", "gfx942", 8, 2)
-    assert (big.memory_gb, big.rdma, big.nics, big.jobs, big.builds) == (1024, True, ("bnxt",), 3, False)
+    assert (big.memory_gb, big.rdma, big.nics, big.builds) == (1024, True, ("bnxt",), False)
     assert (dict(big.buildkite), big.github) == ({"queue": "amd"}, ("self-hosted", "big"))
     assert big.away == Away("new racks", date(2026, 12, 1))
     assert "deepep" in big.supports
-    assert (cpu.family, cpu.arch, cpu.gpus, cpu.nodes, cpu.jobs, cpu.away) == ("", "", 0, 1, 1, None)
+    assert (cpu.family, cpu.arch, cpu.gpus, cpu.nodes, cpu.away) == ("", "", 0, 1, None)
     assert (cpu.builds, cpu.supports, dict(cpu.buildkite), cpu.github) == (True, frozenset(), {}, ())
     assert found.document.place("pools", "big", "gpus").line == 13
 
@@ -86,7 +85,7 @@ pools:
   a: {family: MI300XX, gpus: 1, memory_gb: 64}
   b: {gpus: 2, memory_gb: 64}
   c: {family: MI250, memory_gb: 64}
-  d: {memory_gb: 0, jobs: 0, nodes: -1, gpus: -2}
+  d: {memory_gb: 0, nodes: -1, gpus: -2}
   e: {memory_gb: 64, away: {reason: moved, until: "2026-02-30"}}
 """
     assert refused(tmp_path, text) == [
@@ -96,7 +95,6 @@ pools:
         "8 wrong-value: gpus must be 0 or more",
         "8 wrong-value: nodes must be 1 or more",
         "8 wrong-value: memory_gb must be 1 or more",
-        "8 wrong-value: jobs must be 1 or more",
         "9 wrong-value: 2026-02-30 is no day",
         "4 no-builder: no pool builds images",
         "3 empty-label: label nothing asks for nothing",
@@ -116,12 +114,12 @@ def test_an_unknown_family_is_suggested(tmp_path: Path, family: str, hint: str) 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("jobs: 3", "job: 3", "18 unknown-key: pools.big has no key 'job'"),
+        ("nodes: 2", "jobs: 2", "14 unknown-key: pools.big has no key 'jobs'"),
         ("nics: [bnxt]", "nics: [mlx5]", '17 wrong-value: pools.big.nics.0 cannot be "mlx5"'),
         ("profile: nightly", "profile: weekly", '8 wrong-value: labels.run-it-all.profile cannot be "weekly"'),
         ("actions/checkout@0123456789", "actions/checkout@v4 #", "4 wrong-value: "),
         ("gpus: 8", "gpus: 8\n    gpus: 4", "14 duplicate-key: key 'gpus' appears twice"),
-        ("  cpu: {", "  CPU: {", "22 wrong-value: the key pools.CPU cannot be 'CPU'"),
+        ("  cpu: {", "  CPU: {", "21 wrong-value: the key pools.CPU cannot be 'CPU'"),
     ],
 )
 def test_what_the_schema_refuses(tmp_path: Path, old: str, new: str, problem: str) -> None:

@@ -227,6 +227,24 @@ def test_another_catalogue_is_a_trigger_by_its_own_path(
     assert found == {name: "the test catalogue"}
 
 
+@pytest.mark.parametrize(
+    ("asked", "triggers"), [("areas", []), ("areas/", []), ("./areas", ["areas/a.yaml"]), ("", ["areas/a.yaml"])]
+)
+def test_a_folder_of_step_files_is_none_where_its_steps_name_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, triggers: list[str]
+) -> None:
+    """By a name that no glob can have, it is one: a step too many, never one too few."""
+    (tmp_path / "areas").mkdir()
+    (tmp_path / "areas/a.yaml").write_text("steps: [{label: A, command: x, source_file_dependencies: [core]}]\n")
+    monkeypatch.chdir(tmp_path)
+    stack = STACKS["local"]
+    steps = catalogue.load(stack, asked or str(tmp_path / "areas"))
+    args = resolve_args(stack, capture({}, {}), stacks.archs())
+    found = run_all(stack, args, steps, pools.load(stack), top=tmp_path, changed=["areas/a.yaml", "other.yaml"])
+    assert list(found) == triggers
+    assert ("areas/a.yaml" in steps.step("a").sources) is not bool(triggers)
+
+
 def test_nothing_changed_and_no_tree_give_nothing() -> None:
     assert of("local", ROOT) == {}
     stack = STACKS["local"]

@@ -43,6 +43,8 @@ def wired(
     named: str = "local",
     file: str = "",
     env: Mapping[str, str] = MappingProxyType({}),
+    strict: bool = False,
+    runtime: str = "rocm",
 ) -> Wired:
     """The pipeline of the steps with these lines, called a, b, ... and all of them chosen."""
     names = "abcdef"[: len(steps)]
@@ -54,13 +56,13 @@ def wired(
         for name, step in zip(names, steps, strict=True)
     ]
     suite.write_text(
-        "schema: 1\nruntime: rocm\nsteps:\n" + "".join(lines) + "suites:\n"
+        f"schema: 1\nruntime: {runtime}\nsteps:\n" + "".join(lines) + "suites:\n"
         f"  every: {{summary: s, steps: [{', '.join(names)}]}}\n  last: {{summary: s, steps: [{names[-1]}]}}\n"
     )
     nodes_file.write_text(nodes)
     found, where = catalogue.read(suite, tuple(stack.tiers)), pools.read(nodes_file, stacks.archs())
     chosen = [Chosen(at, f"why {name}") for name in names for at in placing.place(found, name, where, TODAY)]
-    return wire(Terms(stack, found, where, placing.builder(where), named, file, env, TODAY), chosen)
+    return wire(Terms(stack, found, where, placing.builder(where), named, file, env, TODAY), chosen, strict=strict)
 
 
 def jobs(found: Wired) -> dict[str, Job]:
@@ -172,6 +174,36 @@ def test_a_step_that_no_pool_can_take_has_no_job_and_is_named_with_every_reason(
     (notice,) = found.notices
     assert notice.startswith("step a is not run: ")
     assert "mi300x-8: has no RDMA devices" in notice
+
+
+def test_a_step_that_had_to_run_fails_where_images_are_built(tmp_path: Path) -> None:
+    far = "needs: {gpus: 8, rdma: true}"
+    (lax,) = wired(tmp_path, far, "needs: {}").pipeline.absent
+    (hard,) = wired(tmp_path, far, "needs: {}", strict=True).pipeline.absent
+    assert (lax.key, lax.label, lax.pool) == ("test-a", "a is not run", None)
+    assert "mi300x-8: has no RDMA devices" in lax.why
+    assert replace(hard, pool=None) == lax
+    assert hard.pool
+    assert hard.pool.name == "cpu-build"
+
+
+def test_one_arch_that_nobody_runs_fails_beside_one_that_runs(tmp_path: Path) -> None:
+    found = wired(tmp_path, "needs: {gpus: 1}\n    matrix: [gfx942, gfx90a]", strict=True)
+    assert "test-a--gfx942" in jobs(found)
+    assert [(each.key, each.label) for each in found.pipeline.absent] == [("test-a--gfx90a", "a (gfx90a) is not run")]
+
+
+@pytest.mark.parametrize(("until", "fails"), [("2026-11-22", False), ("2026-11-21", True)])
+def test_a_skip_of_one_arch_excuses_its_absence_until_its_day(tmp_path: Path, until: str, fails: bool) -> None:
+    skip = f'archs: {{gfx90a: {{skip: {{reason: broken, until: "{until}"}}}}}}'
+    found = wired(tmp_path, f"needs: {{gpus: 1}}\n    matrix: [gfx942, gfx90a]\n    {skip}", strict=True)
+    (absent,) = found.pipeline.absent
+    assert (absent.pool is not None) == fails
+
+
+def test_what_the_images_can_run_on_no_node_fails_no_pipeline(tmp_path: Path) -> None:
+    found = wired(tmp_path, "needs: {gpus: 1}", "needs: {}", strict=True, runtime="cpu")
+    assert [(each.key, each.pool) for each in found.pipeline.absent] == [("test-a", None)]
 
 
 def test_images_of_steps_that_nobody_runs_are_left_out(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.build.progress import Event, Progress, StageTime, StepDone, StepFailed, StepLog, StepStarted
-from ci.build.vertex import Vertex, covered, moment, printable
+from ci.build.vertex import Vertex, covered, moment
+from ci.printable import printable
 
 SAMPLES = Path(__file__).parent / "samples"
 NAMES = sorted(path.stem for path in SAMPLES.glob("*.jsonl"))

@@ -94,6 +94,8 @@ def pull(number: int, source: str | None) -> dict[str, Any]:
 
 
 PULL = {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_REF": "refs/pull/12/merge", "GITHUB_HEAD_REF": "main"}
+QUEUE = {"GITHUB_EVENT_NAME": "merge_group", "GITHUB_REF": "refs/heads/gh-readonly-queue/main/pr-12-0193"}
+QUEUED = {"merge_group": {"base_ref": "refs/heads/main", "head_ref": QUEUE["GITHUB_REF"]}}
 TARGET = {"GITHUB_EVENT_NAME": "pull_request_target"}
 
 
@@ -116,6 +118,14 @@ TARGET = {"GITHUB_EVENT_NAME": "pull_request_target"}
             {},
             {"unclear": "under the event workflow_run the code may be anybody's"},
         ),
+        (
+            QUEUE,
+            QUEUED,
+            {"branch": "gh-readonly-queue/main/pr-12-0193", "pull_request": "", "fork": False, "unclear": ""},
+        ),
+        (QUEUE, QUEUED, {"base": "main"}),
+        (QUEUE, {"merge_group": 12}, {"base": "", "unclear": ""}),
+        ({}, QUEUED, {"base": ""}),
         ({"GITHUB_EVENT_NAME": ""}, {}, {"unclear": "under the event (none) the code may be anybody's"}),
         ({"GITHUB_REPOSITORY": ""}, {}, {"unclear": "GITHUB_SERVER_URL and GITHUB_REPOSITORY name no repository"}),
     ],

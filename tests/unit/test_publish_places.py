@@ -10,14 +10,12 @@ from typing import Any
 
 import pytest
 
-from ci.call import Call
 from ci.errors import ConfigError, ContractError
 from ci.publish import channel
 from ci.publish.manifest import Standing
 from ci.publish.places import open_places
 from ci.recipe import stack
 from ci.settings import capture
-from ci.verbs import VERBS
 from ci.world.fakes import FakeClock
 from ci.world.store_lease import Holder
 
@@ -55,14 +53,6 @@ def test_a_channel_without_a_registry_is_refused(tmp_path: Path) -> None:
         open_places(
             work({"ROCM_CI_STORE": str(tmp_path)}), channel.load(stack.load("local")), "nightly", tmp_path, print
         )
-
-
-@pytest.mark.parametrize("value", ["", "  "])
-def test_an_empty_option_is_no_default(value: str) -> None:
-    verb = next(each for each in VERBS if each.name == "rollback")
-    with pytest.raises(ConfigError, match="channel was given and is empty"):
-        Call(verb, {"channel": value}, None).text("channel")
-    assert Call(verb, {}, None).text("channel") == ""
 
 
 def test_a_release_without_wheels_cannot_be_meant(tmp_path: Path) -> None:

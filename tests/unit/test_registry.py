@@ -182,6 +182,17 @@ def test_a_registry_that_repeats_what_it_was_sent_does_not_give_it_away(way: str
         assert secret not in found.reason
 
 
+def test_what_could_not_be_told_names_the_address_once() -> None:
+    def send(request: Request) -> Response:
+        raise Unreachable("refused", f"{address(request.url)}: connection refused; nothing listens there")
+
+    registry = Registry("localhost:5000", send=send, clock=FakeClock(), credentials=lambda _: None)
+    answer = registry.manifest(REPO, "tag")
+    assert isinstance(answer, Unknown)
+    assert answer.reason.count("localhost:5000/v2/") == 1
+    assert "/manifests/tag: connection refused; nothing listens there (" in answer.reason
+
+
 def test_a_registry_proves_itself_once() -> None:
     case = Case("", head, {**on_head(BARE_404), ("GET", "/v2/"): (NO_WAY,)}, None)
     registry, send, _ = open_case(case)

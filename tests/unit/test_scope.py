@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -223,19 +225,19 @@ def test_no_variable_names_another_policy_than_the_hosts(host: Host, tmp_path: P
     ("facts", "trust"),
     [
         (MAIN, Trust.TRUSTED),
-        (replace(MAIN, branch="releases/1.2"), Trust.TRUSTED),
-        (replace(MAIN, branch="", tag="v1.0"), Trust.TRUSTED),
-        (replace(MAIN, branch="main2"), Trust.UNTRUSTED),
-        (replace(MAIN, branch="MAIN"), Trust.UNTRUSTED),
-        (replace(MAIN, branch="x/main"), Trust.UNTRUSTED),
-        (replace(MAIN, branch="v1"), Trust.UNTRUSTED),
-        (replace(MAIN, branch=""), Trust.UNTRUSTED),
-        (replace(MAIN, branch="", tag="main"), Trust.UNTRUSTED),
-        (replace(MAIN, provider="github"), Trust.UNTRUSTED),
-        (replace(MAIN, repository=FORK, source=FORK), Trust.UNTRUSTED),
-        (replace(MAIN, unclear="not told"), Trust.UNTRUSTED),
+        (MAIN._replace(branch="releases/1.2"), Trust.TRUSTED),
+        (MAIN._replace(branch="", tag="v1.0"), Trust.TRUSTED),
+        (MAIN._replace(branch="main2"), Trust.UNTRUSTED),
+        (MAIN._replace(branch="MAIN"), Trust.UNTRUSTED),
+        (MAIN._replace(branch="x/main"), Trust.UNTRUSTED),
+        (MAIN._replace(branch="v1"), Trust.UNTRUSTED),
+        (MAIN._replace(branch=""), Trust.UNTRUSTED),
+        (MAIN._replace(branch="", tag="main"), Trust.UNTRUSTED),
+        (MAIN._replace(provider="github"), Trust.UNTRUSTED),
+        (MAIN._replace(repository=FORK, source=FORK), Trust.UNTRUSTED),
+        (MAIN._replace(unclear="not told"), Trust.UNTRUSTED),
         (PULL, Trust.UNTRUSTED),
-        (replace(PULL, source=OWN), Trust.UNTRUSTED),
+        (PULL._replace(source=OWN), Trust.UNTRUSTED),
         (None, Trust.UNTRUSTED),
     ],
 )
@@ -245,9 +247,26 @@ def test_a_policy_trusts_what_it_names_and_nothing_else(facts: Facts | None, tru
     assert scope.why
 
 
+def test_a_merge_queue_is_trusted_where_the_policy_names_its_branches() -> None:
+    """Its code is the repository's own and not yet that of the branch it is for."""
+    from ci.providers import github
+
+    environ = {
+        "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "team/project",
+        "GITHUB_EVENT_NAME": "merge_group", "GITHUB_REF": "refs/heads/gh-readonly-queue/main/pr-12-0193",
+    }  # fmt: skip
+    facts = github.facts(environ, {"merge_group": {"base_ref": "refs/heads/main"}})
+    text = TEXT.replace("provider: buildkite", "provider: github")
+    scope = judge(facts, read(text, "policy.yaml"))
+    assert (scope.trust, bool(scope.name)) == (Trust.UNTRUSTED, True)
+    named = read(text.replace("[main,", "[main, gh-readonly-queue/main/*,"), "policy.yaml")
+    assert judge(facts, named).trust is Trust.TRUSTED
+    assert judge(facts, None).bound
+
+
 def test_no_line_matches_facts_that_are_unclear() -> None:
     assert policy().source(MAIN) is not None
-    assert policy().source(replace(MAIN, unclear="not told")) is None
+    assert policy().source(MAIN._replace(unclear="not told")) is None
 
 
 def test_what_decided_is_said() -> None:
@@ -263,8 +282,8 @@ def test_what_decided_is_said() -> None:
         (None, True, Trust.TRUSTED, True),
         (MAIN, True, Trust.TRUSTED, True),
         (PULL, True, Trust.UNTRUSTED, False),
-        (replace(PULL, source=OWN), True, Trust.UNTRUSTED, False),
-        (replace(MAIN, unclear="not told"), True, Trust.UNTRUSTED, False),
+        (PULL._replace(source=OWN), True, Trust.UNTRUSTED, False),
+        (MAIN._replace(unclear="not told"), True, Trust.UNTRUSTED, False),
     ],
 )
 def test_without_a_policy_a_pull_request_is_untrusted_and_credentials_decide_the_rest(
@@ -328,20 +347,20 @@ def test_no_option_leads_a_build_to_another_registry_than_the_policys(place_of: 
 def test_one_scope_for_each_pull_request_branch_and_tag_of_each_source() -> None:
     facts = [
         PULL,
-        replace(PULL, pull_request="13"),
-        replace(PULL, source="github.com/somebody-project/x"),
-        replace(PULL, source="other.example/somebody/project"),
-        replace(PULL, source=""),
-        replace(PULL, provider="github"),
-        replace(PULL, repository="github.com/team/other"),
-        replace(MAIN, branch="12"),
-        replace(MAIN, branch="", tag="12"),
-        replace(MAIN, branch="feature/a"),
-        replace(MAIN, branch="feature-a"),
+        PULL._replace(pull_request="13"),
+        PULL._replace(source="github.com/somebody-project/x"),
+        PULL._replace(source="other.example/somebody/project"),
+        PULL._replace(source=""),
+        PULL._replace(provider="github"),
+        PULL._replace(repository="github.com/team/other"),
+        MAIN._replace(branch="12"),
+        MAIN._replace(branch="", tag="12"),
+        MAIN._replace(branch="feature/a"),
+        MAIN._replace(branch="feature-a"),
     ]
     names = {judge(each, policy()).name for each in facts}
     assert len(names) == len(facts)
-    assert judge(replace(PULL, branch="renamed", commit="b" * 40), policy()).name == judge(PULL, policy()).name
+    assert judge(PULL._replace(branch="renamed", commit="b" * 40), policy()).name == judge(PULL, policy()).name
 
 
 _TEXT = st.text(max_size=300)
@@ -562,6 +581,36 @@ def test_a_folder_in_the_place_of_a_pinned_source_is_an_override(world: World) -
     tree = Tree("component", Path("/somewhere"), {}, lambda _: None)
     work = replace(work, stack=stack, trees={"component": tree})
     assert overrides(work, plan_of(work)) == ("source component is the folder /somewhere instead of its pinned commit",)
+
+
+def test_the_recipe_of_an_installed_tool_counts_as_its_wheel_brought_it(tmp_path: Path, world: World) -> None:
+    from ci.recipe.tree import Tree
+
+    home = tmp_path / "tool/recipe_data"
+    (home / "scripts").mkdir(parents=True)
+    tree = Tree("recipe", home, {}, lambda _: None)
+    work = replace(world.work(ALONE, None), trees={"recipe": tree})
+
+    def against() -> tuple[str, ...]:
+        return overrides(work, plan_of(work), home)
+
+    rows = []
+    for name in ("a, b.yaml", "scripts/x.sh"):
+        (home / name).write_text(name)
+        digest = urlsafe_b64encode(hashlib.sha256(name.encode()).digest()).decode().rstrip("=")
+        rows.append(f'"tool/recipe_data/{name}",sha256={digest},{len(name)}\n')
+    (unknown,) = against()
+    assert "nobody can tell" in unknown
+    for project, text in (("other-1", "other/x,sha256=0,1\n"), ("tool-1", "".join(rows))):
+        record = tmp_path / f"{project}.dist-info/RECORD"
+        record.parent.mkdir()
+        record.write_text(f"{text}tool/recipe_data/__pycache__/x.pyc,,\n{project}.dist-info/RECORD,,\n")
+    assert against() == ()
+    (home / "scripts/x.sh").write_text("edited")
+    assert against() == ("the recipe of the installed tool was changed: scripts/x.sh",)
+    (home / "scripts/x.sh").unlink()
+    (home / "scripts/new.sh").write_text("")
+    assert against() == ("the recipe of the installed tool was changed: scripts/new.sh and 1 more",)
 
 
 def test_the_hosts_policy_is_where_the_documentation_says() -> None:

@@ -141,7 +141,7 @@ def test_a_stack_that_does_not_exist(name: str, hint: str) -> None:
 
 
 def test_a_folder_is_no_stack(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no stack file"):
+    with pytest.raises(ConfigError, match="/ is a folder"):
         stacks.load(f"{tmp_path}/")
 
 

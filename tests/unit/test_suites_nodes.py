@@ -12,7 +12,8 @@ from hypothesis import strategies as some
 from ci.errors import ConfigError, DeadlineError, InfraError, Outcome
 from ci.settings import capture
 from ci.suites import nodes as plan
-from ci.suites.nodes import Node, RankedJob, RankEnded, Ready, Stage
+from ci.suites.catalogue import Ready
+from ci.suites.nodes import Node, RankedJob, RankEnded, Stage
 from ci.suites.ranks import Around, run_ranks
 from ci.world.fakes import Ending, FakeClock, FakeRun
 from ci.world.ledger import Ledger

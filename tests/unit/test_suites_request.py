@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ import pytest
 from ci.build.perform import Shown
 from ci.build.scope import ALONE, Scope, Trust
 from ci.errors import CiError, ConfigError
+from ci.recipe import stack as stacks
 from ci.settings import capture
 from ci.suites import models
 from ci.suites.images import Bundle
-from ci.suites.job import handed_over
+from ci.suites.job import Job, handed_over
 from ci.suites.plan import Wish
 from ci.suites.request import Request, read
 
@@ -67,6 +69,7 @@ def test_deadlines_that_are_no_minutes(text: str) -> None:
         ({"artifact": "dist"}, "native"),
         ({"jobs": "2", "shard": "1/2"}, "docker"),
         ({"image": "r:t", "artifact": "dist"}, "docker"),
+        ({"allow-fallback": True}, "docker"),
         ({"handoff": "buildkite"}, "native"),
         ({"handoff": "buildkite", "image": "r:t"}, "docker"),
         ({"handoff": "buildkite", "artifact": "dist"}, "docker"),
@@ -75,7 +78,8 @@ def test_deadlines_that_are_no_minutes(text: str) -> None:
 def test_options_that_mean_nothing_together(values: Mapping[str, Any], runtime: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read("all", values, runtime)
-    assert caught.value.problems[0].reference == "unused-option"
+    wanted = "fallback-without-artifact" if "allow-fallback" in values else "unused-option"
+    assert caught.value.problems[0].reference == wanted
     assert caught.value.problems[0].hint
 
 
@@ -158,3 +162,22 @@ def test_an_untrusted_run_hands_over_nothing_and_says_so() -> None:
     assert heard.lines == ["no step gets HF_TOKEN: untrusted: a pull request from a fork"]
     assert handed_over(stranger, capture({}, {}), heard) == {}
     assert len(heard.lines) == 1
+
+
+def outlook(tiers: tuple[str, ...], bundle: Bundle) -> dict[str, str]:
+    """The images that the plan of a run tells of, every tier of the local stack being there."""
+    local = stacks.load("local")
+    there = [SimpleNamespace(name=name, tag=f"rocm-ci/local:{name}", decision="reuse") for name in tiers]
+    work: Any = SimpleNamespace(stack=local, plan=lambda _tiers: SimpleNamespace(tiers=there))
+    nothing: Any = None
+    plan: Any = SimpleNamespace(tiers=tiers)
+    return Job(Request("all", Wish(), bundle=bundle), work, nothing, nothing, plan).outlook()
+
+
+def test_the_plan_tells_of_the_bundle_an_image_would_be_made_of() -> None:
+    reused = {"base": "rocm-ci/local:base (reuse)", "test": "rocm-ci/local:test (reuse)"}
+    assert outlook(("base", "test"), Bundle()) == reused
+    made = "made of its parents and the bundle in dist"
+    assert outlook(("base", "test"), Bundle("dist")) == {**reused, "test": made}
+    with pytest.raises(ConfigError, match="none of its tiers has an artifact stage"):
+        outlook(("base",), Bundle("dist"))

@@ -114,7 +114,7 @@ def test_the_smoke_stage_has_no_network_and_imports_what_matters() -> None:
     for name in ("test_smoke", "vllm-openai"):
         (text,) = runs(name)
         assert "--network=none" in text
-        for module in ("torch", "triton", "vllm", "nixl", "deep_ep?DEEPEP_ROCM_ARCH", "torchcodec"):
+        for module in ("torch", "triton", "vllm", "nixl_rocm", "deep_ep?DEEPEP_ROCM_ARCH", "torchcodec"):
             assert module in text, (name, module)
 
 
@@ -182,6 +182,31 @@ def test_the_wheel_of_a_release_is_pinned_to_the_wheels_that_are_released_with_i
     assert dict(tier.parents) == {"BASE_IMAGE": "base", "BASE_WHEELS_IMAGE": "base-wheels"}
     assert tier.target == "export_vllm_wheel_release"
     assert "pin-requirements.py" in runs("build_vllm_wheel_release")[0]
+
+
+def test_no_wheel_is_taken_from_elsewhere_and_none_has_a_version_made_up() -> None:
+    """flash-attention asks its releases first; AITER's version is in git alone, and a source here has none."""
+    assert "FLASH_ATTENTION_FORCE_BUILD=TRUE" in runs("build_fa")[-1]
+    assert 'SETUPTOOLS_SCM_PRETEND_VERSION="${AITER_VERSION}"' in runs("build_aiter")[-1]
+    assert stacks.load("vllm").pins["AITER_VERSION"] in stacks.load("vllm").pins["AITER_BRANCH"]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("build_fa", "py:packaging py:psutil"),
+        ("build_aiter", "py:packaging py:pandas py:psutil py:pybind11 py:setuptools_scm"),
+        ("build_mori", "h:pci/pci.h h:infiniband/verbs.h py:pybind11"),
+        ("build_rocshmem", "h:numa.h"),
+        ("build_amdsmi", "py:pip py:setuptools py:wheel"),
+    ],
+)
+def test_what_a_project_looks_for_while_it_is_built_is_there(name: str, wanted: str) -> None:
+    assert set(wanted.split()) <= set(re.findall(r"(\S+)=\S+", runs(name)[0]))
+
+
+def test_what_setup_scripts_would_fetch_for_themselves_is_in_the_lock() -> None:
+    assert pinned("rocm-tools").keys() >= {"packaging", "pandas", "psutil", "pybind11", "setuptools-scm", "ninja"}
 
 
 def test_nixl_is_built_without_a_network_from_what_was_checked() -> None:

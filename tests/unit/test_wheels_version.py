@@ -12,8 +12,8 @@ from packaging.version import Version
 
 from ci.errors import ConfigError
 from ci.names import IndexPage, WheelVersion, variant
-from ci.wheels.version import trial, version
-from ci.world.history import History
+from ci.wheels.version import scm, trial, version
+from ci.world.history import Described, History
 
 CLEAN = History(Path("/src"), "0123456789abcdef" * 2 + "01234567", 57, 1_700_000_000, False, frozenset(), frozenset())
 
@@ -136,3 +136,29 @@ def test_an_index_page_round_trips(page: IndexPage) -> None:
 @pytest.mark.parametrize("text", ["", "other/x/", "simple/a/b/c/", "simple/rocm10/a/b/", "simple//a/", "simple/a/b/"])
 def test_what_is_no_index_page(text: str) -> None:
     assert IndexPage.parse(text) is None
+
+
+@pytest.mark.parametrize(
+    ("tag", "distance", "expected"),
+    [
+        ("v0.12.0", 0, "0.12.0"), ("0.12.0", 7, "0.12.1.dev7+g0123456789ab"), ("v0.12.0rc1", 0, "0.12.0rc1"),
+        ("v0.12.0rc1", 3, "0.12.0rc2.dev3+g0123456789ab"), ("v1.0.post1", 2, "1.0.post2.dev2+g0123456789ab"),
+        ("v0.9", 1, "0.10.dev1+g0123456789ab"),
+    ],
+)  # fmt: skip
+def test_a_version_as_setuptools_scm_has_it(tag: str, distance: int, expected: str) -> None:
+    assert scm(Described(tag, distance, CLEAN.commit)) == expected
+
+
+def test_every_commit_sorts_after_the_one_before() -> None:
+    history = [("v0.11.0", 0), ("v0.11.0", 1), ("v0.11.0", 2), ("v0.11.0", 10), ("v0.12.0rc0", 0), ("v0.12.0rc0", 4)]
+    history += [("v0.12.0rc1", 0), ("v0.12.0rc1", 1), ("v0.12.0", 0), ("v0.12.0", 1)]
+    found = [Version(scm(Described(tag, distance, CLEAN.commit))) for tag, distance in history]
+    assert found == sorted(found)
+    assert len(set(found)) == len(found)
+    assert all(each > Version("0.0.0+rocm") for each in found)
+
+
+def test_a_tag_that_is_no_version() -> None:
+    with pytest.raises(ConfigError, match="nightly-1 is no version"):
+        scm(Described("nightly-1", 3, CLEAN.commit))

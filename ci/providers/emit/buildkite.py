@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from ...errors import ConfigError, Problem
-from ..jobs import RETRIED, SOFT, Job, Pipeline
+from ..jobs import ABSENT, ABSENT_MINUTES, RETRIED, SOFT, Absent, Job, Pipeline
 from . import text
 
 _LOST: tuple[text.Value, ...] = ({"exit_status": -1, "limit": 1}, {"signal_reason": "agent_stop", "limit": 1})
 """An agent that went away, and one that was told to: a spot instance that is taken back."""
+
+_TAKEN = re.compile(r"(?<!\\)(?:\\\\)*\\\$")
+"""A dollar behind an odd number of backslashes, the last of which the upload takes for its own."""
 
 _FAILED = 1
 _REASON = 70
@@ -19,20 +23,22 @@ _REASON = 70
 def emit(pipeline: Pipeline, remarks: Sequence[str]) -> str:
     """The pipeline to upload; ``remarks`` stand in front as comments.
 
-    One without jobs has a step that is skipped, whose reason is the first remark. Raises ``ConfigError`` for pools
+    One without jobs has a step that is skipped, whose reason is the first remark; a test that nobody can run is one
+    that is skipped or fails. Raises ``ConfigError`` for pools
     without tags, and for text that no upload gives back.
     """
     _refuse_untagged(pipeline)
-    steps = [_step(job) for job in pipeline.jobs] or [_nothing(remarks)]
+    steps = [*map(_step, pipeline.jobs), *map(_absent, pipeline.absent)] or [_nothing(remarks)]
     return "".join(f"{text.comment(each)}\n" for each in remarks) + text.dump({"steps": steps})
 
 
 def escape(value: str) -> str:
     """``value`` so that the upload expands it to itself.
 
-    The upload takes a backslash before a dollar for its own, and knows no way to write the two: ``ConfigError``.
+    The upload takes a backslash before a dollar for its own, and knows no way to write the two: ``ConfigError``. Two
+    backslashes are two to it.
     """
-    if "\\$" in value:
+    if _TAKEN.search(value):
         hint = "write it without the backslash, or without the dollar"
         raise ConfigError("not-for-buildkite", f"no upload gives back a backslash before a dollar: {value}", hint=hint)
     return value.replace("$", "$$")
@@ -55,7 +61,7 @@ def _step(job: Job) -> dict[str, text.Value]:
     if job.after:
         found["depends_on"] = list(job.after)
     if job.env:
-        found["env"] = _escaped(job.env)
+        found["env"] = _environment(job.env)
     found["timeout_in_minutes"] = job.minutes
     if job.priority:
         found["priority"] = job.priority
@@ -65,14 +71,39 @@ def _step(job: Job) -> dict[str, text.Value]:
     return found
 
 
+def _environment(env: Mapping[str, str]) -> Mapping[str, str]:
+    for name in env:
+        # The upload puts an expanded name back into the map that it goes through, and may meet it and its value again.
+        if "$" in name:
+            hint = "give the variable a name without the dollar"
+            raise ConfigError("not-for-buildkite", f"no upload gives back a variable named {name}", hint=hint)
+    return {name: escape(value) for name, value in env.items()}
+
+
 def _escaped(values: Mapping[str, str]) -> dict[str, text.Value]:
     return {escape(name): escape(value) for name, value in values.items()}
 
 
 def _nothing(remarks: Sequence[str]) -> dict[str, text.Value]:
-    why = " ".join((remarks[0] if remarks else "no step was selected").split())
+    return _skipped("nothing to run", remarks[0] if remarks else "no step was selected")
+
+
+def _absent(absent: Absent) -> dict[str, text.Value]:
+    if absent.pool is None:
+        return {"key": absent.key, **_skipped(absent.label, absent.why)}
+    return {
+        "key": absent.key,
+        "label": escape(absent.label),
+        "command": [command(("echo", f"{absent.label}: {' '.join(absent.why.split())}")), ABSENT],
+        "agents": _escaped(absent.pool.buildkite),
+        "timeout_in_minutes": ABSENT_MINUTES,
+    }
+
+
+def _skipped(label: str, why: str) -> dict[str, text.Value]:
+    why = " ".join(why.split())
     reason = why if len(why) <= _REASON else why[: _REASON - 3] + "..."
-    return {"label": "nothing to run", "command": "true", "skip": escape(reason.replace("\\$", "\\ $"))}
+    return {"label": escape(label), "command": "true", "skip": escape(reason.replace("\\$", "\\ $"))}
 
 
 def _refuse_untagged(pipeline: Pipeline) -> None:
@@ -81,6 +112,7 @@ def _refuse_untagged(pipeline: Pipeline) -> None:
 
 
 def _untagged(pipeline: Pipeline) -> Iterator[Problem]:
-    for name in dict.fromkeys(job.pool.name for job in pipeline.jobs if not job.pool.buildkite):
+    pools = (*(job.pool for job in pipeline.jobs), *(each.pool for each in pipeline.absent if each.pool))
+    for name in dict.fromkeys(pool.name for pool in pools if not pool.buildkite):
         hint = "give it some, `buildkite: {queue: NAME}`, or take it away with --away"
         yield Problem("no-tags", f"pool {name} has no tags of Buildkite's agents", hint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..jobs import Job, Pipeline
+from ..jobs import ABSENT, Job, Pipeline
 from . import github, text
 
 SELECT = "select"
@@ -14,12 +14,17 @@ RESULT = "result"
 _EVENTS = {"schedule": "nightly", "push": "main", "pull_request": "pr"}
 _MINUTES = 15
 _SELECTED = f"needs.{SELECT}.outputs.jobs"
+NOT_RUN = "not-run"
+"""The output with the keys of tests that nobody can run and whose absence fails the workflow."""
+
+_NOT_RUN = f"needs.{SELECT}.outputs.{NOT_RUN}"
 
 
 def emit(pipeline: Pipeline, select: Job, profiles: Sequence[str], remarks: Sequence[str]) -> str:
     """The workflow; ``select`` gets ``--profile`` of what started it, and tells the keys of the jobs that run.
 
-    Its last job is the one to require: it fails where any other did not do what it was to. Raises ``ConfigError`` as
+    Its last job is the one to require: it fails where any other did not do what it was to, and where one that had to
+    run cannot. Raises ``ConfigError`` as
     ``github.emit`` does.
     """
     github.refuse_unlabelled(replace(pipeline, jobs=(select, *pipeline.jobs)))
@@ -71,7 +76,7 @@ def _select(pipeline: Pipeline, job: Job, profiles: Sequence[str]) -> dict[str, 
         "name": github.escape(job.label),
         "runs-on": [github.escape(each) for each in job.pool.github],
         "timeout-minutes": _MINUTES,
-        "outputs": {"jobs": github.expression("steps.run.outputs.jobs")},
+        "outputs": {name: github.expression(f"steps.run.outputs.{name}") for name in ("jobs", NOT_RUN)},
         "steps": [
             github.checkout(pipeline, **{"fetch-depth": 0}),
             {"id": "run", "run": f"{github.command(job.command)} --profile {asked}"},
@@ -83,13 +88,17 @@ def _result(pipeline: Pipeline, select: Job) -> dict[str, text.Value]:
     others = (f"contains(needs.*.result, '{result}')" for result in ("failure", "cancelled"))
     # One that is skipped, by a condition that somebody gave it, leaves all others skipped, and none of them failed.
     bad = " || ".join((f"needs.{SELECT}.result != 'success'", *others))
+    absent = f"always() && {_NOT_RUN} != ''"
     return {
         "name": RESULT,
         "if": github.expression("always()"),
         "needs": [SELECT, *(job.key for job in pipeline.jobs)],
         "runs-on": [github.escape(each) for each in select.pool.github],
         "timeout-minutes": _MINUTES,
-        "steps": [{"name": RESULT, "if": github.expression(bad), "run": "exit 1"}],
+        "steps": [
+            {"name": RESULT, "if": github.expression(bad), "run": "exit 1"},
+            {"name": f"not run: {github.expression(_NOT_RUN)}", "if": github.expression(absent), "run": ABSENT},
+        ],
     }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ...errors import ConfigError, Outcome, Problem
 from ...settings import HANDED
-from ..jobs import RETRIED, SOFT, Job, Pipeline
+from ..jobs import ABSENT, ABSENT_MINUTES, RETRIED, SOFT, Absent, Job, Pipeline
 from . import text
 
 NEVER_FAIL = (Outcome.OK, Outcome.SKIPPED, *SOFT)
@@ -24,8 +24,9 @@ def emit(pipeline: Pipeline, remarks: Sequence[str]) -> str:
     """
     refuse_unlabelled(pipeline)
     made = makers(pipeline)
-    jobs = {job.key: job_of(pipeline, made, job) for job in pipeline.jobs} or {"nothing-to-run": _nothing(remarks)}
-    return workflow(pipeline.name, {"workflow_dispatch": {}}, jobs, remarks)
+    jobs = {job.key: job_of(pipeline, made, job) for job in pipeline.jobs}
+    jobs |= {each.key: _absent(each) for each in pipeline.absent}
+    return workflow(pipeline.name, {"workflow_dispatch": {}}, jobs or {"nothing-to-run": _nothing(remarks)}, remarks)
 
 
 def workflow(name: str, on: Mapping[str, text.Value], jobs: Mapping[str, text.Value], remarks: Sequence[str]) -> str:
@@ -89,9 +90,15 @@ def _either(output: str) -> str:
 
 
 def steps_of(job: Job) -> list[text.Value]:
-    """What a job runs: its command, that once more after ``infra``, and the end that its outcome is."""
-    line = command((*job.command, *(("--handoff", "github") if job.makes or job.takes else ())))
-    fine = (*NEVER_FAIL, *((Outcome.FAILED,) if job.soft else ()))
+    """What a job runs."""
+    return judged(
+        command((*job.command, *(("--handoff", "github") if job.makes or job.takes else ()))), soft=bool(job.soft)
+    )
+
+
+def judged(line: str, *, soft: bool = False) -> list[text.Value]:
+    """A command of ours, that once more after ``infra``, and the end that its outcome is; ``line`` is a shell's."""
+    fine = (*NEVER_FAIL, *((Outcome.FAILED,) if soft else ()))
     again = expression(one_of(RETRIED, "steps.run.outputs.outcome"))
     return [
         {"id": "run", "continue-on-error": True, "run": line},
@@ -110,9 +117,22 @@ def _environment(made: Mapping[str, str], job: Job) -> dict[str, text.Value]:
 
 def _nothing(remarks: Sequence[str]) -> dict[str, text.Value]:
     """A job that never starts: a workflow without any is none."""
-    why = remarks[0] if remarks else "no step was selected"
-    steps = [{"run": "true"}]
-    return {"name": escape(f"nothing to run: {why}"), "if": False, "runs-on": ["none"], "steps": steps}
+    return _never(f"nothing to run: {remarks[0] if remarks else 'no step was selected'}")
+
+
+def _absent(absent: Absent) -> dict[str, text.Value]:
+    if absent.pool is None:
+        return _never(f"{absent.label}: {absent.why}")
+    return {
+        "name": escape(absent.label),
+        "runs-on": [escape(each) for each in absent.pool.github],
+        "timeout-minutes": ABSENT_MINUTES,
+        "steps": [{"name": escape(absent.why), "run": ABSENT}],
+    }
+
+
+def _never(name: str) -> dict[str, text.Value]:
+    return {"name": escape(name), "if": False, "runs-on": ["none"], "steps": [{"run": "true"}]}
 
 
 def refuse_unlabelled(pipeline: Pipeline) -> None:
@@ -122,7 +142,8 @@ def refuse_unlabelled(pipeline: Pipeline) -> None:
 
 
 def _unlabelled(pipeline: Pipeline) -> Iterator[Problem]:
-    for name in dict.fromkeys(job.pool.name for job in pipeline.jobs if not job.pool.github):
+    pools = (*(job.pool for job in pipeline.jobs), *(each.pool for each in pipeline.absent if each.pool))
+    for name in dict.fromkeys(pool.name for pool in pools if not pool.github):
         hint = "give it some, `github: [NAME]`, or take it away with --away"
         yield Problem("no-labels", f"pool {name} has no labels of GitHub's runners", hint)
     if not pipeline.checkout:

@@ -109,14 +109,16 @@ class Asked:
 def asked(document: Document, path: Path, step: Mapping[str, Any], mirror: str = "") -> Asked:
     """The step at ``path``; with ``mirror`` as that mirror of it says.
 
-    A mirror has what it says itself, and of the step only ``_SHARED``: what it runs and for which sources, never how
-    long it may take or in how many parts.
+    A mirror has what it says itself, and of the step only ``_SHARED``: what it runs (its own environment on top) and
+    for which sources, never how long it may take or in how many parts.
     """
     paths: dict[str, Path] = {key: (*path, key) for key in step}
     values = dict(step)
     if mirror:
         own = step["mirror"][mirror]
         values = {key: value for key, value in step.items() if key in _SHARED} | dict(own)
+        if all(isinstance(each.get("env"), dict) for each in (step, own)):
+            values["env"] = step["env"] | own["env"]
         paths = {key: (*path, "mirror", mirror, key) if key in own else (*path, key) for key in values}
     made = Asked(document, path, values, paths)
     made.problems += _wrong_kinds(made)

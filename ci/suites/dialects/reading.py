@@ -12,7 +12,7 @@ from typing import Any
 from ...documents import Document
 from ...errors import Place, Problem
 from ...yaml_text import Path
-from .asked import BOOLEANS, LISTS, NUMBERS, TEXTS, Asked, asked
+from .asked import BOOLEANS, LISTS, NUMBERS, TEXTS, TOLD, Asked, asked
 from .hardware import device
 from .home import Home
 from .lost import Converted, Lost
@@ -27,9 +27,12 @@ _CARRIED = frozenset((*BOOLEANS, *NUMBERS, *TEXTS, *LISTS, "env", "mirror", "com
 _NO_TEST = ("block", "input", "trigger", "wait", "waiter", "signal")
 
 
-def convert(document: Document, home: Home) -> Converted:
-    """``document`` in our form; its problems are those of the file, and of what no step can be made of."""
-    ways = _ways(document, home)
+def convert(document: Document, home: Home, *, grouped: bool = False) -> Converted:
+    """``document`` in our form; its problems are those of the file, and of what no step can be made of.
+
+    ``grouped``: it is of the grouped dialect, whether or not a key says so.
+    """
+    ways = _ways(document, home, grouped=grouped)
     lost: list[Lost] = []
     steps = list(_steps(document, home, lost))
     problems = [*_relevant(document)]
@@ -58,14 +61,16 @@ def convert(document: Document, home: Home) -> Converted:
     return Converted(Document(document.file, value, places, tuple(problems), keys), tuple(lost), notices)
 
 
-def _ways(document: Document, home: Home) -> Ways:
+def _ways(document: Document, home: Home, *, grouped: bool) -> Ways:
     """How the file's sources match and who runs on these GPUs: a file of areas has groups, devices and mirrors."""
     steps = [each for each in document.value["steps"] if isinstance(each, dict)]
-    areas = "group" in document.value or any("mirror" in each or "num_devices" in each for each in steps)
+    areas = grouped or "group" in document.value or any("mirror" in each or "num_devices" in each for each in steps)
     mirrored = areas or any("mirror_hardwares" in each for each in steps)
     path = PurePosixPath(document.file)
     inside = not path.is_absolute() and ".." not in path.parts
-    return Ways(home, prefixes=not areas, mirrored=mirrored, file=str(path) if inside else path.name)
+    # There a step is started in the top of the tree, and the folder with the tests is given with the dependencies.
+    folder = "" if areas and not document.value.get("depends_on") else "tests"
+    return Ways(home, not areas, mirrored, str(path) if inside else path.name, folder)
 
 
 def _steps(document: Document, home: Home, lost: list[Lost]) -> Iterator[Asked]:
@@ -77,12 +82,20 @@ def _steps(document: Document, home: Home, lost: list[Lost]) -> Iterator[Asked]:
                 Lost(document.place(*path), "", what, "it runs no test; pipelines of ours do not wait for people")
             )
             continue
-        mirrors = step.get("mirror")
-        ours = [name for name in mirrors if _runs_here(mirrors[name], home)] if isinstance(mirrors, dict) else []
-        for name in ours:
-            yield _mirror(document, path, step, name)
+        mirrors = step["mirror"] if isinstance(step.get("mirror"), dict) else {}
+        ours = [name for name in mirrors if _runs_here(mirrors[name], home)]
+        found = [_mirror(document, path, step, name) for name in ours]
         if not ours or _runs_here(step, home):
-            yield asked(document, path, {key: value for key, value in step.items() if key != "mirror" or not ours})
+            found.append(asked(document, path, step))
+        elif any("commands" in mirrors[name] for name in ours):
+            where = step.get("device", "other hardware")
+            what = f"what it runs itself, on {where}: its mirror has other commands"
+            found[0].lost.append(Lost(document.key(*path, "commands"), "", what, "a step of its own can run them here"))
+        for name in (each for each in mirrors if each not in ours):
+            place = document.key(*path, "mirror", name)
+            remedy = TOLD.get(name, "a step of its own says in needs.archs and profiles where it runs")
+            found[0].lost.append(Lost(place, "", f"the mirror {name}, which names no hardware of these", remedy))
+        yield from found
 
 
 def _flat(path: Path, steps: Sequence[Any]) -> Iterator[tuple[Path, Any]]:
@@ -197,5 +210,9 @@ def _notices(document: Document, ways: Ways, steps: dict[str, Any], lost: Sequen
     told = (
         f"; its sources are {kind}; a step has {DEFAULT_MINUTES} minutes, the network and {_SHM_MB} MB of shared memory"
     )
-    listed = f"{len(lost)} things of {document.file} are not carried over; `catalogue convert` lists them"
-    return (made + told + " unless it says otherwise", *([listed] if lost else []))
+    return (made + told + " unless it says otherwise", *([not_carried(lost, document.file)] if lost else []))
+
+
+def not_carried(lost: Sequence[Lost], file: str) -> str:
+    """How much of ``file`` was lost, and where it is told."""
+    return f"{len(lost)} things of {file} are not carried over; `catalogue convert` lists them"

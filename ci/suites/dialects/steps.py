@@ -17,9 +17,6 @@ from .home import Home
 DEFAULT_MINUTES = 180
 """How long a step may take that does not say."""
 
-_FOLDER = "tests"
-"""The folder of the source tree that a step runs in that names none."""
-
 BOUNDS = "steps"
 _ESCAPES = re.compile(r"\\(.)")
 
@@ -28,13 +25,15 @@ class Ways(NamedTuple):
     """What a file as a whole decides for its steps.
 
     ``prefixes``: how sources match; ``mirrored``: whether steps say which of them run on these GPUs, so that one that
-    says nothing does not; ``file``: its path in the source tree.
+    says nothing does not; ``file``: its path in the source tree; ``folder``: the one of the source tree that a step
+    runs in that names none.
     """
 
     home: Home
     prefixes: bool
     mirrored: bool
     file: str
+    folder: str
 
 
 class Made(NamedTuple):
@@ -142,8 +141,9 @@ def _profiles(step: Asked, where: Device) -> list[str] | None:
         return ["pr"]
     if not step.on("optional"):
         return None
-    early = [name for name, key in (("pr", "fast_check"), ("main", "autorun_on_main")) if step.on(key)]
-    return [*early, "nightly", "full"]
+    if step.on("fast_check"):  # of a pipeline of its own there, whose steps those of changes leave out
+        step.lose("fast_check", "fast_check: true of an optional step", "add pr to profiles, if a change shall run it")
+    return [*(["main"] if step.on("autorun_on_main") else []), "nightly", "full"]
 
 
 # --- what it runs --------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def _workdir(step: Asked, ways: Ways) -> str:
     if folder := step.text("working_dir"):
         return folder.rstrip("/") or "/"
     if ways.home.workspace:
-        return str(PurePosixPath(ways.home.workspace) / _FOLDER)
+        return str(PurePosixPath(ways.home.workspace) / ways.folder)
     step.lose(
         "label", "the folder it runs in by default", "give the stack's suite file a workspace, or the step a workdir"
     )

@@ -1,0 +1,58 @@
+"""The form that the value of each pin has, by its kind and its name: what is written into the lock is of that form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date
+
+from ..errors import ConfigError
+from ..names import Reference
+from ..recipe import args
+from ..recipe import pins as lock
+from ..recipe.stack import Stack
+from .kinds import EPOCH, pins_of
+
+_WEEK = re.compile(r"([0-9]{4})-W([0-9]{2})")
+_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s@]*[^\s])?", re.ASCII)
+_VERSION = re.compile(r"\d[0-9A-Za-z.+~:_-]*", re.ASCII)
+_LINE = re.compile(r"[^\s\x7f](?:[^\x00-\x1f\x7f]*[^\s\x7f])?")
+
+
+def wanted(stack: Stack, name: str, value: str) -> str:
+    """What the pin ``name`` should hold, in words, where ``value`` is nothing of that form; empty where it is."""
+    if lock.kind(name) != "plain":
+        return lock.expected(name, value)
+    fits, words = _plain(stack, name)
+    return "" if fits(value) and not value.startswith(lock.MARK) else words
+
+
+def _plain(stack: Stack, name: str) -> tuple[Callable[[str], object], str]:
+    """What says whether a value fits a pin that is plain text, and the form in words."""
+    if name == EPOCH:
+        return _is_week, "an ISO week such as 2026-W47"
+    if any(pin.kind == "commit" and pin.of == name for pin in pins_of(stack)):
+        words = "a URL such as https://host/owner/name.git, without credentials"
+        return lambda value: not args.git_url(name, value).problems, words
+    if name.endswith(("_URL", "_REPO")):
+        return _URL.fullmatch, "a URL such as https://host/path, without credentials"
+    if name.endswith("_VERSION"):
+        return _VERSION.fullmatch, "a version such as 1.117.5-a-77: a digit first, no blanks"
+    if f"{name}_DIGEST" in stack.pins:
+        return _is_image, f"an image such as host/name:tag, whose digest is in {name}_DIGEST"
+    return _LINE.fullmatch, "one line of text without blanks around it"
+
+
+def _is_image(value: str) -> bool:
+    try:
+        return not Reference.parse(value).digest
+    except ConfigError:
+        return False
+
+
+def _is_week(value: str) -> bool:
+    match = _WEEK.fullmatch(value)
+    try:
+        return match is not None and bool(date.fromisocalendar(int(match[1]), int(match[2]), 1))
+    except ValueError:
+        return False
