@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 from .errors import ConfigError, Place, Problem
 from .yaml_text import MOST, Path, Text
+from .yaml_values import values
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,28 @@ def read(text: str, file: str, most: int = MOST) -> Document:
     Whatever the text is, this ends within a second: nesting, values (``most``) and copies by ``*alias`` are bounded.
     Raises ``ConfigError`` where PyYAML has no libyaml.
     """
-    found = Text.read(text, file, most)
-    return Document(file, found.value, found.places, tuple(found.problems), found.keys)
+    found = values(text, most)
+    if found is not None:
+        whole = cache(partial(Text.read, text, file, most))
+        return Document(file, found, _Later(lambda: whole().places), (), _Later(lambda: whole().keys))
+    read = Text.read(text, file, most)
+    return Document(file, read.value, read.places, tuple(read.problems), read.keys)
+
+
+class _Later(Mapping[Path, Place]):
+    """Places that are found when somebody asks: of a text that is right nobody does."""
+
+    def __init__(self, find: Callable[[], Mapping[Path, Place]]) -> None:
+        self._find = find
+
+    def __getitem__(self, path: Path) -> Place:
+        return self._find()[path]
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._find())
+
+    def __len__(self) -> int:
+        return len(self._find())
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
@@ -84,7 +106,7 @@ def check(document: Document, schema: Mapping[str, Any]) -> tuple[Problem, ...]:
     ``SCHEMA_KEYWORDS`` because no schema library knows line numbers, or imports in milliseconds.
     What ``read`` already refused is not said a second time in the schema's words.
     """
-    if not document.places.keys() - {()} and document.problems:
+    if document.problems and not document.places.keys() - {()}:
         return ()  # it could not be parsed at all: every key would be missing
     said = {problem.place for problem in document.problems if problem.reference == "ambiguous-value"}
     found = _check(document, (), document.value, schema, schema)
@@ -169,10 +191,9 @@ def _check_object(
 def _check_key(
     doc: Document, path: Path, key: str, schema: Mapping[str, Any], top: Mapping[str, Any]
 ) -> Iterator[Problem]:
-    place = doc.key(*path)
-    for problem in _check(Document(doc.file, key, {(): place}), (), key, schema, top):
+    for problem in _check(Document(doc.file, key, {}), (), key, schema, top):
         message = problem.message.replace("the file", f"the key {'.'.join(map(str, path))}", 1)
-        yield Problem(problem.reference, message, problem.hint, place=place)
+        yield Problem(problem.reference, message, problem.hint, place=doc.key(*path))
 
 
 def _article(kind: str) -> str:

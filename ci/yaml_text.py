@@ -17,12 +17,12 @@ from .errors import ConfigError, Place, Problem
 Path = tuple[str | int, ...]
 
 _YAML_11_BOOLEANS = {"yes", "no", "on", "off", "y", "n"}
-_TAG = "tag:yaml.org,2002:"
+TAG = "tag:yaml.org,2002:"
 
 MOST = 50_000
 """Values of a text that people write: six times a catalogue of 250 steps, and half a second."""
 
-_DEEPEST = 100
+DEEPEST = 100
 _MOST_COPIED = 20_000
 
 _ODD = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
@@ -44,13 +44,9 @@ class Text:
         """The one document of ``text``, of at most ``most`` values; a text that cannot be read is its problem alone."""
         import yaml
 
-        loader = getattr(yaml, "CSafeLoader", None)
-        if loader is None:
-            hint = "install a wheel of it: pip install --force-reinstall --only-binary :all: pyyaml"
-            raise ConfigError("no-libyaml", "PyYAML was built without libyaml, and is too slow without", hint=hint)
-        if odd := re.search(_ODD_ASCII if text.isascii() else _ODD, text):
+        if odd := odd_character(text):
             return _unread(_odd_character(text, odd.start(), file))
-        parser = loader(text)
+        parser = parser_of(text)
         reader = _Reader(parser, file, most)
         try:
             value = reader.document()
@@ -64,6 +60,35 @@ class Text:
         finally:
             parser.dispose()
         return cls(value, reader.places, reader.keys, reader.problems)
+
+
+def parser_of(text: str) -> Any:
+    """libyaml's parser of ``text``; raises ``ConfigError`` where PyYAML has none."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", None)
+    if loader is None:
+        hint = "install a wheel of it: pip install --force-reinstall --only-binary :all: pyyaml"
+        raise ConfigError("no-libyaml", "PyYAML was built without libyaml, and is too slow without", hint=hint)
+    return loader(text)
+
+
+def odd_character(text: str) -> re.Match[str] | None:
+    """The first character that no YAML text may hold, if there is one."""
+    return re.search(_ODD_ASCII if text.isascii() else _ODD, text)
+
+
+def meant(kind: str, text: str) -> Any:
+    """The value of a plain scalar that YAML takes for ``kind``, and people do too; None where they might not."""
+    if kind == "str":
+        return text
+    if kind == "bool" and text.lower() not in _YAML_11_BOOLEANS:
+        return text.lower() == "true"
+    if kind == "int" and re.fullmatch(r"[-+]?(0|[1-9][0-9]*)", text):
+        return int(text)
+    if kind == "float" and re.fullmatch(r"[-+]?[0-9]+\.[0-9]+", text):
+        return float(text)
+    return None
 
 
 def _unread(problem: Problem) -> Text:
@@ -136,7 +161,7 @@ class _Reader:
         if kind is self._yaml.ScalarEvent:
             value = self._scalar(event, place)
         else:
-            if event.tag not in (None, "!", _TAG + "map", _TAG + "seq"):
+            if event.tag not in (None, "!", TAG + "map", TAG + "seq"):
                 self._refuse(place, f"the tag {event.tag} means nothing here", "delete the tag")
             value = self._mapping(path) if kind is self._yaml.MappingStartEvent else self._list(path)
         if anchor is not None:
@@ -154,8 +179,8 @@ class _Reader:
         self._left -= 1
         if self._left < 0:
             self._stop(event, "it holds more values than anybody writes", "divide the file")
-        if depth > _DEEPEST:
-            self._stop(event, f"nested deeper than {_DEEPEST} levels", "a bracket may be lost further up")
+        if depth > DEEPEST:
+            self._stop(event, f"nested deeper than {DEEPEST} levels", "a bracket may be lost further up")
 
     def _anchor(self, event: Any, path: Path) -> _Anchor:
         if event.anchor in self._anchors:
@@ -226,24 +251,20 @@ class _Reader:
     def _kind(self, event: Any) -> str:
         """What YAML 1.1 takes a scalar for: ``str``, ``int``, ``bool``, ..., or a tag that is not its own."""
         if event.tag not in (None, "!"):
-            return str(event.tag).removeprefix(_TAG)
+            return str(event.tag).removeprefix(TAG)
         if event.style or event.tag == "!":
             return "str"
-        return str(self._kind_of(event.value)).removeprefix(_TAG)
+        return str(self._kind_of(event.value)).removeprefix(TAG)
 
     def _scalar(self, event: Any, place: Place) -> Any:
         text: str = event.value
         kind = self._kind(event)
-        if kind == "str":
-            return text
+        value = meant(kind, text)
+        if value is not None:
+            return value
         if kind == "bool":
-            if text.lower() in _YAML_11_BOOLEANS:
-                self._refuse(place, f"{text} is a boolean to YAML", f'write true or false, or quote it: "{text}"')
-            return text.lower() in ("true", "yes", "on", "y")
-        if kind == "int" and re.fullmatch(r"[-+]?(0|[1-9][0-9]*)", text):
-            return int(text)
-        if kind == "float" and re.fullmatch(r"[-+]?[0-9]+\.[0-9]+", text):
-            return float(text)
+            self._refuse(place, f"{text} is a boolean to YAML", f'write true or false, or quote it: "{text}"')
+            return text.lower() in ("yes", "on", "y")
         if kind == "null":
             self._refuse(place, "the value is empty", "give a value or delete the key")
             return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -73,8 +72,7 @@ def _other(work: Workspace, tier: str, against: str, made: Mapping[str, Made]) -
         return "the last build on this host", work.records.last(work.stack.name, tier)
     tag = ContentTag.parse(against.rpartition(":")[2])
     digits = tag.identity if tag else against
-    found = work.records.manifest(digits) if re.fullmatch("[0-9a-f]+", digits) else None
-    if found:
+    if found := work.records.manifest(digits):
         return against, found
     if found := _from_label(work, against):
         return against, found

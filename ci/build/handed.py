@@ -93,9 +93,9 @@ def _branches(work: Workspace) -> Iterator[tuple[str, str]]:
 
 def _manifest(work: Workspace, tier: str, image: Image) -> tuple[Manifest | None, str]:
     """What the image was made of, where this host knows it; and the command that compares."""
-    if image.identity and (known := work.records.manifest(image.identity)):
-        return known, f"inv explain {tier} --against {image.identity[:12]}"
-    command = f"inv explain {tier} --against {image.reference}"
+    if known := work.records.manifest(image.identity):
+        return known, f"inv explain {tier} --against {image.identity[:12]}{work.stack.option}"
+    command = f"inv explain {tier} --against {image.reference}{work.stack.option}"
     with suppress(InfraError):  # an engine that does not answer tells no more than one without the image
         if here := work.engine.image(image.reference):
             return travel.from_label(here.labels.get(LABEL + "manifest", "")), command

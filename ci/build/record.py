@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -49,7 +50,9 @@ class Records:
         return str(data.get("made", ""))
 
     def manifest(self, identity: str) -> Manifest | None:
-        """The manifest of an identity, or of the only one that begins with these digits."""
+        """The manifest of an identity, or of the only one that begins with these digits; None for other text."""
+        if not re.fullmatch("[0-9a-f]+", identity):
+            return None
         found = sorted((self.folder / "manifests").glob(f"{identity}*.json"))
         if len(found) != 1:
             return None

@@ -63,6 +63,9 @@ def fates(tokens: Sequence[Token], options: Options) -> Mapping[int, Fate]:
 def _parts(token: Token) -> list[Token]:
     """The keywords of a command as signs, and what is left of it."""
     found, words = [], list(token.words)
+    if words[:1] == ["function"] and len(words) > 1:  # name() { in other words; some write both
+        found, words = [token._replace(words=(words[1],))], words[2:]
+        found += [Token(token.at, sign=sign) for sign in "()"] if words else []
     while words and (words[0] in _INNER or words[0] in _OPEN or words[0] in _CLOSE):
         found.append(Token(token.at, sign=words.pop(0)))
         if found[-1].sign in _LISTS:
@@ -188,10 +191,16 @@ class _Flow:
             return words[1:2] != ("0",) if len(words) > 1 else alone
         if words[0] in {"false", "kill"}:
             return True
-        bodies = [at for at, each in enumerate(self.tokens) if each.words == words[:1] and self._is_function(at + 3)]
-        if not bodies:
+        body = self._body(words[0])
+        if body is None:
             return self.sourced and words[0] not in _MILD
-        inside = self.tokens[bodies[0] + 3 : self.ends.get(bodies[0] + 3, len(self.tokens))]
-        return any(
-            each.words[:1] in {("exit",), ("return",), ("false",)} for each in inside if each.words[1:] != ("0",)
-        )
+        ended = [each.words for each in body if each.words[:1] in {("exit",), ("return",), ("false",)}]
+        return any(each[0] == "false" or each[1:] not in {(), ("0",)} for each in ended)
+
+    def _body(self, name: str) -> list[Token] | None:
+        """What the function of that name does; None where the text has none."""
+        for at, each in enumerate(self.tokens):
+            group = self._skip(at + 3)
+            if each.words == (name,) and self._sign(at + 1) == "(" and self._is_function(group):
+                return self.tokens[group : self.ends.get(group, len(self.tokens))]
+        return None

@@ -22,7 +22,7 @@ def unresolved(case: Case) -> Iterator[Problem]:
     pins = _pins(case)
     for name in case.lock:
         if name in case.declared | roots and (found := lock.lacking(case.lock, name)):
-            hint = kinds.command(pins[name], case.settings) if name in pins else found.hint
+            hint = kinds.command(pins[name], case.stack) if case.stack and name in pins else found.hint
             yield Problem("unresolved", found.why, hint, place=case.pins.place(name))
 
 

@@ -93,6 +93,8 @@ class _Open:
                 given.append(words.pop(0)[1])
             elif word in _KEYWORDS or word.startswith("--"):
                 words.pop(0)
+            elif word == "function":  # and its name
+                del words[:2]
             elif name in WRAPPERS and len(words) > 1:
                 words = unwrapped(name, words)
             elif name == "find" and (started := [at for at, each in enumerate(words) if each[1] in EXECS]):

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ..build.inputs import contexts_of, declared
 from ..errors import CiError, ConfigError, InfraError, Outcome
 from ..names import Reference
-from ..pins.kinds import Pin, command, of_stack, pins_of
+from ..pins.kinds import Pin, command, pins_of
 from ..recipe import pins as lock
 from ..recipe import stack as stacks
 from ..recipe.stack import Stack
@@ -71,14 +71,14 @@ def look_at_pins(case: Case, seconds: float = ALL) -> Iterator[Finding]:
     yield from mistakes("args", needs.args.problems)
     open_pins = [pin for pin in needs.asked if not pin.resolved and pin.name not in needs.given]
     for pin in open_pins:
-        yield _unresolved(pin, case)
+        yield _unresolved(pin, case.stack)
     yield _counted(needs, len(open_pins))
     questions = tuple(_questions(case.stack, needs))
     told = probes.gather({each.name: partial(each.ask, case) for each in questions}, seconds)
     answers = {name: _understood(answer, seconds) for name, answer in told.items()}
     for group in dict.fromkeys(each.group for each in questions):
         asked = [each for each in questions if each.group == group]
-        yield from _group(group, asked, answers, of_stack(case.settings))
+        yield from _group(group, asked, answers, case.stack.option)
 
 
 def _counted(needs: Needs, unresolved: int) -> Finding:
@@ -115,14 +115,14 @@ def _elsewhere(pin: Pin) -> bool:
     return pin.kind != "plain" or not pin.resolved
 
 
-def _unresolved(pin: Pin, case: Case) -> Finding:
+def _unresolved(pin: Pin, stack: Stack) -> Finding:
     """The finding of a pin without a value, and the command that gets it one."""
     wanted = f": {pin.value.removeprefix(lock.MARK)}"
     if pin.of and not pin.where:
         wanted = f", {pin.of} comes first"
     elif pin.kind in ("sha256", "fingerprint"):
         wanted = ""
-    remedy = command(pin, case.settings)
+    remedy = command(pin, stack)
     return Finding("pins", "fail", f"not resolved{wanted}", remedy, Outcome.CONFIG, pin.name)
 
 

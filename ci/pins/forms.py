@@ -14,8 +14,8 @@ from ..recipe.stack import Stack
 from .kinds import EPOCH, pins_of
 
 _WEEK = re.compile(r"([0-9]{4})-W([0-9]{2})")
-_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s@]*[^\s])?", re.ASCII)
-_VERSION = re.compile(r"\d[0-9A-Za-z.+~:_-]*", re.ASCII)
+_URL = re.compile(r"https?://[^\s/?#@]+([/?#]\S*)?", re.ASCII)
+_VERSION = re.compile(r"v?\d[0-9A-Za-z.+~:!^_-]*", re.ASCII)
 _LINE = re.compile(r"[^\s\x7f](?:[^\x00-\x1f\x7f]*[^\s\x7f])?")
 
 
@@ -37,7 +37,7 @@ def _plain(stack: Stack, name: str) -> tuple[Callable[[str], object], str]:
     if name.endswith(("_URL", "_REPO")):
         return _URL.fullmatch, "a URL such as https://host/path, without credentials"
     if name.endswith("_VERSION"):
-        return _VERSION.fullmatch, "a version such as 1.117.5-a-77: a digit first, no blanks"
+        return _VERSION.fullmatch, "a version such as 1.117.5-a-77: a digit (or v and a digit) first, no blanks"
     if f"{name}_DIGEST" in stack.pins:
         return _is_image, f"an image such as host/name:tag, whose digest is in {name}_DIGEST"
     return _LINE.fullmatch, "one line of text without blanks around it"

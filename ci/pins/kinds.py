@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +11,6 @@ from .. import documents
 from ..errors import Problem
 from ..recipe import pins as lock
 from ..recipe.stack import HOME, Stack, shown
-from ..settings import Settings
 from ..world import files
 
 FILE = "upstreams.yaml"
@@ -50,17 +48,11 @@ class Pin(NamedTuple):
         return not self.value.startswith(lock.MARK)
 
 
-def command(pin: Pin, settings: Settings) -> str:
-    """The next command for a pin that is not resolved, in the stack of a call with these settings."""
+def command(pin: Pin, stack: Stack) -> str:
+    """The next command for a pin of the stack's lock that is not resolved."""
     name = pin.of if pin.of and not pin.where else pin.name
     value = "" if name == pin.name and pin.follows else " --to VALUE"
-    return f"inv pins --update {name}{value}{of_stack(settings)}"
-
-
-def of_stack(settings: Settings) -> str:
-    """What a command needs to mean the stack of a call: the option if that had it, else nothing."""
-    stack = settings.get("ROCM_CI_STACK")
-    return f" --stack {shlex.quote(stack.value)}" if stack.source.startswith("flag") else ""
+    return f"inv pins --update {name}{value}{stack.option}"
 
 
 def pins_of(stack: Stack) -> tuple[Pin, ...]:

@@ -29,7 +29,7 @@ def changed(
     if wish.only or found.everything:
         return Diff()
     if top is None:
-        return Diff(unknown="there is no git repository here; run this in a clone")
+        return Diff(unknown=_nothing(start))
     if base:
         return diffs.against(top, base, f"origin/{base}", start=start)
     if found.profile == MAIN:
@@ -37,6 +37,16 @@ def changed(
         return diffs.against(top, before, start=start) if before else diffs.since_parent(top, start)
     branch = (facts.base if facts else "") or MAIN
     return diffs.against(top, f"origin/{branch}", branch, start=start)
+
+
+def _nothing(start: Run) -> str:
+    """Why git names no working tree: there is none, or it does not read that of another user."""
+    from ..world import probes
+
+    here = probes.repository(Path.cwd(), start)
+    if here is None:
+        return "there is no git repository here; run this in a clone"
+    return f"git does not read the repository here, as somebody else owns it: {here.refused.strip()}"
 
 
 def told(wish: Wish, pools: Pools, *, base: str = "", facts: Facts | None = None) -> tuple[str, ...]:

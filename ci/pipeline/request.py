@@ -66,12 +66,8 @@ def _one_of(name: str, values: Mapping[str, Any], allowed: Sequence[str]) -> str
 
 
 def _words(name: str, values: Mapping[str, Any]) -> tuple[str, ...]:
-    """A list, each entry once; an empty one comes from an unset variable of a shell."""
-    found = tuple(dict.fromkeys(values.get(name) or ()))
-    if any(not word.strip() for word in found):
-        hint = "give it a value or leave it out; an unset variable of a shell gives none"
-        raise ConfigError("empty-value", f"--{name} was given and is empty", hint=hint)
-    return found
+    """A list, each entry once."""
+    return tuple(dict.fromkeys(values.get(name) or ()))
 
 
 def _check_committed(form: str, values: Mapping[str, Any]) -> None:

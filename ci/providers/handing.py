@@ -87,7 +87,7 @@ def place(text: str) -> str:
     """``text`` if it is a place for a hand-off; a mistyped CI must not become a file."""
     if text in {BUILDKITE, GITHUB} or text.endswith(".json"):
         return text
-    hint = f"{documents.suggest(text, (BUILDKITE, GITHUB))} The name of a file ends in .json."
+    hint = f"{documents.suggest(text, (BUILDKITE, GITHUB))}; the name of a file ends in .json"
     raise ConfigError("unknown-place", f"--handoff cannot be {text!r}", hint=hint)
 
 

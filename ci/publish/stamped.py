@@ -31,7 +31,9 @@ def stamped(work: Workspace, start: Run = run) -> Workspace:
 def _version(work: Workspace, spec: ArgSpec, start: Run) -> str:
     tree = work.trees.get(spec.version_of)
     if tree is None:
-        hint = f"run it inside of a checkout, or with --source {spec.version_of}=PATH; or give {spec.name}"
+        source = work.stack.fetched.get(spec.version_of)
+        start_in = f"leave {source.remote} out in" if source and source.remote else "run it inside of"
+        hint = f"{start_in} a checkout, or with --source {spec.version_of}=PATH; or give {spec.name}"
         message = f"{spec.name} is the version of source {spec.version_of}, of which no checkout is here"
         raise ConfigError("no-version", message, hint=hint)
     found = described(tree.root, start)

@@ -258,19 +258,14 @@ def _build(document: documents.Document, path: Path, recipe: Path, pins: Mapping
             name: Fetched(name, entry.get("remote", ""), entry.get("known_by", ""))
             for name, entry in data.get("fetched", {}).items()
         },
-        components={
-            name: Component(
-                name,
-                entry["dockerfile"],
-                entry["target"],
-                entry["base"],
-                tuple(entry.get("fetch", ())),
-                document.place("components", name),
-            )
-            for name, entry in data.get("components", {}).items()
-        },
+        components={name: _component(document, name, entry) for name, entry in data.get("components", {}).items()},
         bake=tuple(data.get("bake", ())),
     )
+
+
+def _component(document: documents.Document, name: str, entry: Mapping[str, Any]) -> Component:
+    fetch, place = tuple(entry.get("fetch", ())), document.place("components", name)
+    return Component(name, entry["dockerfile"], entry["target"], entry["base"], fetch, place)
 
 
 def _argument(document: documents.Document, name: str, entry: Mapping[str, Any]) -> ArgSpec:

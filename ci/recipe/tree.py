@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import ConfigError
+from ..errors import ConfigError, Problem
 from ..world import files, git
 from .dockerfile import FileNeed, Ignore, select
 
@@ -60,19 +60,28 @@ class Tree:
         return tuple(sorted(self.listed.blobs)) if self.listed else files.walk(self.root)
 
     def select(self, needs: tuple[FileNeed, ...], ignore_names: tuple[str, ...]) -> Mapping[str, Entry]:
-        """The files ``needs`` take, the first existing of ``ignore_names`` honoured as .dockerignore."""
+        """The files ``needs`` take, the first existing of ``ignore_names`` honoured as .dockerignore.
+
+        Raises ``ConfigError`` with every source that takes nothing.
+        """
         visible = self._not_ignored(ignore_names)
         known = set(visible) if self.listed else frozenset()
         chosen: set[str] = set()
         ordered: Sequence[str] = visible
+        problems: list[Problem] = []
         for need in needs:
             named = {path for path in need.sources if self.listed and path not in known and self._is_file(path)}
             if named and (ignored := self._ignored(ignore_names)):
                 named = {path for path in named if not ignored(path)}
             paths = sorted({*visible, *named}) if named else visible
-            chosen.update(select(need, paths, named_only=named))
+            try:
+                chosen.update(select(need, paths, named_only=named))
+            except ConfigError as error:
+                problems += error.problems
             if named:
                 ordered = sorted({*ordered, *named})
+        if problems:
+            raise ConfigError.of(problems)
         return self._entries(path for path in ordered if path in chosen)
 
     def _not_ignored(self, names: tuple[str, ...]) -> tuple[str, ...]:

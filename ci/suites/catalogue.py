@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -293,19 +294,18 @@ def _problems(document: documents.Document, tiers: tuple[str, ...], components: 
     used = set()
     for name, suite in data["suites"].items():
         for index, step in enumerate(suite["steps"]):
-            place = document.place("suites", name, "steps", index)
+            where = partial(document.place, "suites", name, "steps", index)
             if step not in data["steps"]:
-                yield Problem(
-                    "unknown-step", f"no step {step!r}", documents.suggest(step, list(data["steps"])), place=place
-                )
+                hint = documents.suggest(step, list(data["steps"]))
+                yield Problem("unknown-step", f"no step {step!r}", hint, place=where())
             elif step in suite["steps"][:index]:
-                yield Problem("step-twice", f"suite {name} has step {step} twice", place=place)
+                yield Problem("step-twice", f"suite {name} has step {step} twice", place=where())
             used.add(step)
     for name in data["steps"].keys() - used:
         hint = "put it into a suite, or delete it: a step nobody runs is no test"
         yield Problem("unused-step", f"no suite has step {name}", hint, place=document.key("steps", name))
     for index, each in enumerate(data.get("quarantine", ())):
-        yield from _date_problem(each, document.place("quarantine", index, "until"))
+        yield from _date_problem(each, partial(document.place, "quarantine", index, "until"))
 
 
 def _step_problems(
@@ -322,9 +322,9 @@ def _step_problems(
             "unknown-tier", f"no tier {step.get('tier', 'test')!r}", hint, place=document.place(*path, "tier")
         )
     for index, each in enumerate(step.get("skips", ())):
-        yield from _date_problem(each, document.place(*path, "skips", index, "until"))
+        yield from _date_problem(each, partial(document.place, *path, "skips", index, "until"))
     if "soft" in step:
-        yield from _date_problem(step["soft"], document.place(*path, "soft", "until"))
+        yield from _date_problem(step["soft"], partial(document.place, *path, "soft", "until"))
     for index, arch in enumerate(step.get("matrix", ())):
         if arch not in archs:
             hint = documents.suggest(arch, archs)
@@ -352,9 +352,8 @@ def _variant_problems(
         hint = documents.suggest(variant["bounds"], bounds) if bounds else "the file has no bounds"
         yield Problem("unknown-bounds", f"no bounds {variant['bounds']!r}", hint, place=document.place(*path, "bounds"))
     for index, command in enumerate(variant.get("commands", ())):
-        yield from _command_problems(
-            command, variant.get("needs", {}).get("nodes", 1), document.place(*path, "commands", index)
-        )
+        where = partial(document.place, *path, "commands", index)
+        yield from _command_problems(command, variant.get("needs", {}).get("nodes", 1), where)
     for index, arch in enumerate(variant.get("needs", {}).get("archs", ())):
         if arch not in archs:
             place = document.place(*path, "needs", "archs", index)
@@ -365,28 +364,27 @@ def _variant_problems(
         if variant.get("limits", {}).get(key, 1) <= 0:
             yield Problem("wrong-value", f"{key} must be above 0", place=document.place(*path, "limits", key))
     if "skip" in variant:
-        yield from _date_problem(variant["skip"], document.place(*path, "skip", "until"))
+        yield from _date_problem(variant["skip"], partial(document.place, *path, "skip", "until"))
 
 
-def _command_problems(command: Mapping[str, Any], nodes: int, place: Place) -> Iterator[Problem]:
+def _command_problems(command: Mapping[str, Any], nodes: int, where: Callable[[], Place]) -> Iterator[Problem]:
     given = command.keys() & {"pytest", "run", "shell", "ranks"}
     if len(given) != 1:
-        yield Problem(
-            "which-command", "a command is pytest, run, shell or ranks", "give exactly one of them", place=place
-        )
+        message = "a command is pytest, run, shell or ranks"
+        yield Problem("which-command", message, "give exactly one of them", place=where())
     elif nodes > 1 and "pytest" in given:
         hint = "let a rank run pytest: ranks: [[python3, -m, pytest, ...], ...]"
-        yield Problem("which-command", "pytest alone does not run on several nodes", hint, place=place)
+        yield Problem("which-command", "pytest alone does not run on several nodes", hint, place=where())
     elif "ranks" in given and "env" in command:
         hint = "write it as the step's env"
-        yield Problem("unused-key", "ranks have no env of their own", hint, place=place)
+        yield Problem("unused-key", "ranks have no env of their own", hint, place=where())
     elif "ranks" in given and len(command["ranks"]) != nodes:
         message = f"ranks has {len(command['ranks'])} commands, the step needs {nodes} nodes"
-        yield Problem("wrong-value", message, "one command per node", place=place)
+        yield Problem("wrong-value", message, "one command per node", place=where())
 
 
-def _date_problem(exemption: Mapping[str, str], place: Place) -> Iterator[Problem]:
+def _date_problem(exemption: Mapping[str, str], where: Callable[[], Place]) -> Iterator[Problem]:
     try:
         date.fromisoformat(exemption["until"])
     except ValueError:
-        yield Problem("wrong-value", f"{exemption['until']} is no day", place=place)
+        yield Problem("wrong-value", f"{exemption['until']} is no day", place=where())

@@ -47,8 +47,10 @@ def scm(described: Described) -> str:
         raise ConfigError("no-version-tag", f"the nearest tag {described.tag} is no version", hint=hint) from None
     if not described.distance:
         return base
-    following = re.sub(r"\d+\Z", lambda last: str(int(last[0]) + 1), base)
-    return f"{following}.dev{described.distance}+g{described.commit[:12]}"
+    following, dev, count = base.partition(".dev")
+    if not dev:
+        following = re.sub(r"\d+\Z", lambda last: str(int(last[0]) + 1), base)
+    return f"{following}.dev{int(count or 0) + described.distance}+g{described.commit[:12]}"
 
 
 def trial(release: str, rocm: str, torch: str = NO_TORCH) -> WheelVersion:

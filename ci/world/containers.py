@@ -7,8 +7,8 @@ which no call of the SDK is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import InfraError
 from .process import Command, Finished, Run, run
@@ -17,8 +17,7 @@ _PATIENCE = 120.0
 """Seconds the engine may take to start or remove a container."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """A folder of this host inside the container."""
 
     source: Path
@@ -30,8 +29,7 @@ class Mount:
         return f'type=bind,"source={self.source}",target={self.target}{mode}'
 
 
-@dataclass(frozen=True, slots=True)
-class Workshop:
+class Workshop(NamedTuple):
     """A container to run programs in: no network, nothing to write but /tmp and what is mounted writable."""
 
     name: str

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 from ..errors import ConfigError, InfraError
 from ..settings import Settings
 from .engine_containers import Containers
+from .engine_trouble import broken, reason, silent, stream_hint
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 OK, CREATED, NO_NAME, NOT_FOUND = 200, 201, 400, 404
@@ -115,7 +116,7 @@ class Engine(Containers):
                 hint = "write it as [HOST/]NAME:TAG or [HOST/]NAME@sha256:..., the name in lower case"
                 raise ConfigError("bad-image-name", f"{name!r} is no name of an image", hint=hint)
             if status != OK:
-                raise _broken(self.at, f"status {status} for image {name}: {body[:200]!r}")
+                raise broken(self.at, f"status {status} for image {name}: {body[:200]!r}")
             return self._described(name, body)
         with self._talking() as client:
             try:
@@ -131,7 +132,7 @@ class Engine(Containers):
         try:
             return Image.of(json.loads(body))
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise _broken(self.at, f"its answer for image {name} is no description: {body[:80]!r}") from None
+            raise broken(self.at, f"its answer for image {name} is no description: {body[:80]!r}") from None
 
     def expect(self, names: Iterable[str]) -> None:
         """Ask about images before their turn, so that the engine works while we do.
@@ -158,7 +159,7 @@ class Engine(Containers):
         except BaseException as error:
             connection.close()
             if isinstance(error, OSError):
-                raise _silent(self.at, error) from None
+                raise silent(self.at, error) from None
             raise
         return connection
 
@@ -169,9 +170,9 @@ class Engine(Containers):
                 head, _, body = stream.read().partition(b"\r\n\r\n")
             return int(head.split(None, 2)[1]), body
         except OSError as error:
-            raise _silent(self.at, error) from None
+            raise silent(self.at, error) from None
         except (IndexError, ValueError):
-            raise _broken(self.at, f"its answer is no HTTP: {head[:80]!r}") from None
+            raise broken(self.at, f"its answer is no HTTP: {head[:80]!r}") from None
 
     def _read(self, status: int, body: bytes, what: str) -> Any:
         """The JSON of an answer with status 200; anything else is the engine's fault."""
@@ -180,7 +181,7 @@ class Engine(Containers):
                 return json.loads(body)
         except ValueError:
             pass
-        raise _broken(self.at, f"status {status} for {what}: {body[:200]!r}")
+        raise broken(self.at, f"status {status} for {what}: {body[:200]!r}")
 
     def info(self) -> Mapping[str, Any]:
         """``docker info`` as the API gives it."""
@@ -204,7 +205,7 @@ class Engine(Containers):
             query = urlencode({"repo": repository, "tag": tag})
             status, body = self._answer(self._ask("POST", f"/images/{quote(name, safe='/:@')}/tag?{query}"))
             if status != CREATED:
-                raise _broken(self.at, f"status {status} when naming {name} {new}: {body[:200]!r}")
+                raise broken(self.at, f"status {status} when naming {name} {new}: {body[:200]!r}")
             return
         with self._talking() as client:
             client.api.tag(name, repository, tag, force=True)
@@ -217,7 +218,7 @@ class Engine(Containers):
         if self._is_local:
             status, body = self._answer(self._ask("DELETE", f"/images/{quote(name, safe='/:@')}", patience))
             if status not in {OK, NOT_FOUND}:
-                raise _broken(self.at, f"status {status} when removing {name}: {body[:200]!r}")
+                raise broken(self.at, f"status {status} when removing {name}: {body[:200]!r}")
             return
         with self._talking() as client:
             try:
@@ -276,7 +277,7 @@ class Engine(Containers):
             raise InfraError("engine-stream", f"the {how} of {name} ended without a digest", hint=hint)
         image = self.image(name)
         if image is None:
-            raise _broken(self.at, f"the {how} of {name} ended well but the image is not there")
+            raise broken(self.at, f"the {how} of {name} ended well but the image is not there")
         if image.id != digest and not any(known.endswith(f"@{digest}") for known in image.digests):
             hint = "somebody else tags images of this name at the same time; run the same command again"
             raise InfraError("engine-stream", f"the {how} gave {digest}, but {name} is {image.id}", hint=hint)
@@ -317,7 +318,7 @@ class Engine(Containers):
             return answer.status_code, answer.content
 
     def _failed(self, what: str) -> InfraError:
-        return _broken(self.at, what)
+        return broken(self.at, what)
 
     def _drain(self, records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Read a progress stream to its end; raises on the error record that hides behind status 200."""
@@ -325,10 +326,10 @@ class Engine(Containers):
         for row in self._readable(records):
             if "error" in row or "errorDetail" in row:
                 detail = (row.get("errorDetail") or {}).get("message") or row.get("error")
-                raise InfraError("engine-stream", f"the engine reports: {detail}", hint=_stream_hint(str(detail)))
+                raise InfraError("engine-stream", f"the engine reports: {detail}", hint=stream_hint(str(detail)))
             rows.append(row)
         if not rows:
-            raise _broken(self.at, "the engine's answer was empty")
+            raise broken(self.at, "the engine's answer was empty")
         return rows
 
     def _readable(self, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -341,7 +342,7 @@ class Engine(Containers):
             yield from records
         except (HTTPError, HTTPException, ValueError, self._errors().StreamParseError) as error:
             hint = "the connection was cut; see the engine's log, then run the same command again"
-            message = f"the engine's answer broke off: {_reason(error)}"
+            message = f"the engine's answer broke off: {reason(error)}"
             raise InfraError("engine-stream", message, hint=hint) from None
 
     @contextmanager
@@ -355,9 +356,9 @@ class Engine(Containers):
                 self._client = self._connect()
             yield self._client
         except docker.errors.APIError as error:
-            raise _broken(self.at, str(error.explanation or error)) from None
+            raise broken(self.at, str(error.explanation or error)) from None
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-            raise _silent(self.at, error) from None
+            raise silent(self.at, error) from None
 
     def _connect(self) -> Any:
         import docker
@@ -376,36 +377,3 @@ def _gateway(network: Mapping[str, Any]) -> str:
 
 def _about(name: str) -> str:
     return f"/images/{quote(name, safe='/:@')}/json"
-
-
-def _silent(at: Endpoint, error: BaseException) -> InfraError:
-    message = f"no Docker Engine answers at {at.host} (from {at.source}): {_reason(error)}"
-    denied = isinstance(error, PermissionError) or "Permission denied" in str(error)
-    hint = (
-        "join the group docker (newgrp docker) or use root"
-        if denied
-        else "run inv doctor, or ./ci/bootstrap to get one"
-    )
-    return InfraError("no-engine", message, hint=hint)
-
-
-def _reason(error: BaseException) -> str:
-    """What the system says where it said anything: libraries wrap that in addresses of objects of theirs."""
-    from .http import causes
-
-    for cause in causes(error):
-        if isinstance(cause, OSError) and cause.errno and cause.strerror:
-            return cause.strerror
-    if isinstance(error, TimeoutError):
-        return "it is silent"
-    return str(error) or type(error).__name__
-
-
-def _broken(at: Endpoint, what: str) -> InfraError:
-    return InfraError("engine", f"the engine at {at.host} failed: {what}", hint="run inv doctor; see the engine's log")
-
-
-def _stream_hint(detail: str) -> str:
-    if "no space left" in detail.lower():
-        return "free disk space: docker system df, then docker image prune"
-    return "the registry or the network is at fault; run the same command again, or inv doctor"

@@ -81,12 +81,17 @@ def disk_errors(doing: str) -> Iterator[None]:
 
 def check_folder(path: Path, option: str) -> None:
     """Refuse what no folder can be made of, before the work that would go there; raises ``ConfigError``."""
+    hint = "name a folder; it is made where it is missing"
     for each in (path, *path.parents):
-        if each.is_dir():
-            return
-        if each.exists() or each.is_symlink():
-            message = f"{option} {path}: {each} is no folder"
-            raise ConfigError("not-a-folder", message, hint="name a folder; it is made where it is missing")
+        try:
+            if stat.S_ISDIR(each.stat().st_mode):
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            if not each.is_symlink():
+                continue
+        except OSError as error:
+            raise ConfigError("not-a-folder", f"{option} {path}: {error.strerror}", hint=hint) from None
+        raise ConfigError("not-a-folder", f"{option} {path}: {each} is no folder", hint=hint)
 
 
 def write_whole(path: Path, data: bytes, *, lasting: bool = True) -> None:

@@ -55,10 +55,14 @@ class Described(NamedTuple):
 
 
 def described(folder: Path, start: Run = run) -> Described | None:
-    """What git says of the head of the repository around ``folder``; None where no such tag is behind it."""
+    """What git says of the head of the repository around ``folder``; None where no such tag is behind it.
+
+    Raises ``InfraError`` where git cannot tell of any head.
+    """
     words = ("describe", "--tags", "--long", "--abbrev=40", "--match", "*[0-9]*")
     answer = start(Command(("git", "-c", "core.fsmonitor=false", "-C", str(folder), *words), brief=True))
     if not answer.ok:
+        _ask(folder, start, "rev-parse", "--verify", "HEAD")
         return None
     tag, distance, commit = answer.stdout.strip().rsplit("-", 2)
     return Described(tag, int(distance), commit.removeprefix("g"))

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from ..errors import DeadlineError, InfraError, Interrupted
 from .ahead import ahead
@@ -64,8 +64,7 @@ class Command:
         return shlex.join(self.argv)
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """How it ended: the exit code (negative for a signal) and what it wrote."""
 
     command: Command

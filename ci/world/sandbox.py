@@ -68,8 +68,7 @@ class Spec:
     workdir: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Seconds a command may take, may be silent (None: for ever), has after SIGTERM; and those ``on_limit`` has."""
 
     seconds: float

@@ -233,6 +233,7 @@ py = import('python').find_installation(pure: false)
 folder = 'nixl_' + get_option('wheel_variant')
 py.extension_module('_bindings', 'nixl.c', subdir: folder, install: true)
 py.install_sources('__init__.py', subdir: folder)
+shared_library('plugin_UCX', 'plugin.c', install: true, install_dir: get_option('libdir') / 'plugins')
 """,
     "meson_options.txt": """\
 option('ucx_path', type: 'string', value: '')
@@ -259,7 +260,12 @@ import pathlib, sys
 path = pathlib.Path(sys.argv[3])
 path.write_text(path.read_text().replace("nixl-cu12", sys.argv[2]))
 """,
-    "contrib/wheel_add_ucx_plugins.py": "",
+    "plugin.c": "int plugin(void) { return 1; }\n",
+    "contrib/wheel_add_ucx_plugins.py": """\
+import os, sys
+folder = sys.argv[sys.argv.index("--nixl-plugins-dir") + 1]
+assert os.listdir(folder), folder
+""",
     "subprojects/moving.wrap": "[wrap-git]\nurl = https://host.invalid/moving.git\nrevision = v1\n",
 }
 """A Meson project as NIXL is one, with a subproject that follows a tag."""

@@ -14,7 +14,7 @@ import pytest
 
 from ci.settings import capture
 from ci.world.engine import endpoint
-from tests.engine.conftest import remove_left_over
+from tests.engine.conftest import remove_left_over, remove_roots
 from tests.engine.own import FAMILY
 from tests.faults.daemon import Daemon
 from tests.faults.stand import Stand, busy_root
@@ -42,6 +42,7 @@ def busy(engine_host: str) -> Iterator[str]:
     name = f"{FAMILY}-faults/busy:1"
     subprocess.run(["docker", "--host", engine_host, "import", "-", name], input=busy_root(), check=True)
     yield name
+    remove_roots(name)
     subprocess.run(["docker", "--host", engine_host, "image", "rm", "--force", name], check=False)
 
 

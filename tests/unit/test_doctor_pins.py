@@ -174,7 +174,8 @@ def test_a_pin_that_nobody_resolved(tmp_path: Path, name: str, kind: str, update
     tag = ("HEAD", "https://registry-1.docker.io/v2/far/base/manifests/1")
     found = look(patient(tmp_path, {tag: Response(200, INDEX)}, pins={name: f"unresolved:{kind}"}))
     each = found["pins", name]
-    assert (each.state, each.outcome, each.remedy) == ("fail", Outcome.CONFIG, f"inv pins --update {update}")
+    command = f"inv pins --update {update} --stack {tmp_path}/recipe/stack.yaml"
+    assert (each.state, each.outcome, each.remedy) == ("fail", Outcome.CONFIG, command)
     assert {each.state for key, each in found.items() if key[1] != name} == {"ok"}
 
 
@@ -202,7 +203,8 @@ def test_what_is_gone_is_a_failure_of_its_own(
 ) -> None:
     found = look(patient(tmp_path, answers, Fetch(git)))
     each = found[where]
-    assert (each.state, each.outcome, each.remedy) == ("fail", Outcome.CONFIG, f"inv pins --update {remedy}")
+    command = f"inv pins --update {remedy} --stack {tmp_path}/recipe/stack.yaml"
+    assert (each.state, each.outcome, each.remedy) == ("fail", Outcome.CONFIG, command)
     assert (where[0], "") not in found
 
 

@@ -100,6 +100,8 @@ def test_where_no_folder_can_be_made(tmp_path: Path) -> None:
     for name in ("file", "file/below", "nowhere"):
         with pytest.raises(ConfigError, match="is no folder"):
             files.check_folder(tmp_path / name, "--out")
+    with pytest.raises(ConfigError, match="File name too long"):  # as where nobody may look into a folder above it
+        files.check_folder(tmp_path / ("x" * 300), "--out")
 
 
 @pytest.mark.parametrize(

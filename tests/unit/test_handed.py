@@ -125,12 +125,13 @@ def test_a_file_that_differs_is_named_where_the_manifest_is_known(tmp_path: Path
     recorded.work.records.save("tiny", "test", manifest)
     problem = recorded.refused(image)
     assert problem.context == "file recipe:test.txt differs"
-    assert problem.hint.endswith(f"inv explain test --against {image.identity[:12]}")
+    assert f"inv explain test --against {image.identity[:12]} --stack " in problem.hint
 
 
 def test_an_image_without_an_identity_is_another(tmp_path: Path) -> None:
-    image = host(tmp_path / "a").hands_on()._replace(identity="")
-    assert "identity (none)" in host(tmp_path / "b").refused(image).message
+    image, taker = host(tmp_path / "a").hands_on(), host(tmp_path / "b")
+    assert "identity (none)" in taker.refused(image._replace(identity="")).message
+    assert "identity /etc/*" in taker.refused(image._replace(identity="/etc/*")).message
 
 
 def test_a_taker_without_an_identity_of_its_own_says_why(tmp_path: Path) -> None:

@@ -61,8 +61,9 @@ def test_places(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["buildkit", "GitHub", "images", "s3://bucket/x"])
 def test_a_mistyped_ci_is_no_file(text: str) -> None:
-    with pytest.raises(ConfigError, match="--handoff cannot be"):
+    with pytest.raises(ConfigError, match="--handoff cannot be") as refused:
         place(text)
+    assert refused.value.problems[0].hint.endswith("; the name of a file ends in .json")
 
 
 # --- a file ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from ci.errors import ConfigError
 from ci.pins.kinds import EPOCH, FILE, Pin, command, pins_of
 from ci.recipe import stack as stacks
 from ci.recipe.stack import HOME
-from ci.settings import capture
 from tests import recipes
 
 COMMIT = "a" * 40
@@ -147,9 +147,9 @@ def test_the_next_command_of_a_pin_that_is_not_resolved(tmp_path: Path) -> None:
         "K_FINGERPRINT": "unresolved:a page", "V": "unresolved:1",
     }  # fmt: skip
     found = pinned(tmp_path, lock)
-    plain = capture({}, {})
-    assert command(found["X_BRANCH"], plain) == "inv pins --update X_BRANCH"
-    assert command(found["V"], plain) == "inv pins --update V --to VALUE"
-    assert command(found["K_FINGERPRINT"], plain) == "inv pins --update K_SIGNER_URL --to VALUE"
-    other = capture({"--stack": "./x/tiny.yaml"}, {})
-    assert command(found["X_BRANCH"], other) == "inv pins --update X_BRANCH --stack ./x/tiny.yaml"
+    ours = stacks.load("vllm")
+    assert command(found["X_BRANCH"], ours) == "inv pins --update X_BRANCH"
+    assert command(found["V"], ours) == "inv pins --update V --to VALUE"
+    assert command(found["K_FINGERPRINT"], ours) == "inv pins --update K_SIGNER_URL --to VALUE"
+    other = replace(ours, recipe=tmp_path, file="x/my stack.yaml")
+    assert command(found["X_BRANCH"], other) == "inv pins --update X_BRANCH --stack 'x/my stack.yaml'"

@@ -61,8 +61,3 @@ def test_a_committed_workflow_finds_out_at_run_time(option: str) -> None:
     value: Any = {"profile": "pr", "base": "x", "deepen": "9"}.get(option, ["x"])
     found = refused(**{"committed": True, "format": "github", option: value})
     assert found[1] == f"--{option} means nothing with --committed"
-
-
-@pytest.mark.parametrize("option", ["only", "label", "away"])
-def test_an_unset_variable_of_a_shell_is_no_value(option: str) -> None:
-    assert refused(**{option: ["a", " "]})[1] == f"--{option} was given and is empty"

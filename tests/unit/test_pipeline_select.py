@@ -18,6 +18,7 @@ from ci.recipe import stack as stacks
 from ci.suites import catalogue
 from ci.suites.catalogue import Catalogue
 from ci.world.diffs import Diff
+from ci.world.fakes import FakeRun
 
 TODAY = date(2026, 11, 22)
 STEPS = """\
@@ -240,7 +241,14 @@ def test_the_same_input_gives_the_same_answer(written: tuple[Catalogue, Pools]) 
 
 
 def test_no_repository_is_an_unknown_change(written: tuple[Catalogue, Pools]) -> None:
-    assert "no git repository" in changed(None, Wish(), written[1]).unknown
+    answers = {
+        "fatal: not a git repository": "there is no git repository here",
+        "fatal: dubious ownership\n\tgit config --add safe.directory /x\n": "owns it: git config --add safe",
+    }
+    asking = ("git", "-C", str(Path.cwd()), "rev-parse", "--show-toplevel", "--is-shallow-repository")
+    for said, expected in answers.items():
+        git = FakeRun({asking: (128, "", said)})
+        assert expected in changed(None, Wish(), written[1], start=git).unknown
 
 
 @pytest.mark.parametrize("wish", [Wish("nightly"), Wish("full"), Wish(only=("any",)), Wish(labels=("everything",))])

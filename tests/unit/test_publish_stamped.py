@@ -13,7 +13,7 @@ from ci.build.lookup import Absent
 from ci.build.record import Records
 from ci.build.roots import Made
 from ci.build.workspace import Workspace
-from ci.errors import ConfigError
+from ci.errors import ConfigError, InfraError
 from ci.publish.stamped import stamped
 from ci.publish.trees import named_after
 from ci.recipe import stack as stacks
@@ -37,10 +37,12 @@ def workspace(folder: Path) -> Workspace:
 
 
 def git(work: Workspace, answer: str) -> FakeRun:
-    """Git that describes the commit of the source so; empty where no tag is behind it."""
+    """Git that describes the commit of the source so; empty: no tag is behind it; dubious: it cannot read it."""
     words = ("describe", "--tags", "--long", "--abbrev=40", "--match", "*[0-9]*")
-    argv = ("git", "-c", "core.fsmonitor=false", "-C", str(work.trees["src"].root), *words)
-    return FakeRun({argv: (0, f"{answer}\n", "") if answer else (128, "", "fatal")})
+    argv = ("git", "-c", "core.fsmonitor=false", "-C", str(work.trees["src"].root))
+    head = (128, "", "fatal: dubious") if answer == "dubious" else (0, f"{COMMIT}\n", "")
+    described = (0, f"{answer}\n", "") if "-g" in answer else (128, "", "fatal")
+    return FakeRun({(*argv, *words): described, (*argv, "rev-parse", "--verify", "HEAD"): head})
 
 
 def identities(work: Workspace) -> dict[str, str]:
@@ -86,6 +88,12 @@ def test_a_version_that_nobody_can_tell_is_refused(tmp_path: Path) -> None:
             stamped(space, run)
         assert refused.value.problems[0].reference == reference
         assert "COLOUR" in refused.value.problems[0].hint
+    with pytest.raises(InfraError, match="git cannot tell"):
+        stamped(work, git(work, "dubious"))
+    fetched = replace(away.stack, fetched={"src": Fetched("src", "R", "setup.py")}, sources=())
+    with pytest.raises(ConfigError) as refused:
+        stamped(replace(away, stack=fetched), FakeRun({}))
+    assert refused.value.problems[0].hint == "leave R out in a checkout, or with --source src=PATH; or give COLOUR"
     with pytest.raises(ConfigError, match="nightly-2026 is no version"):
         stamped(work, git(work, f"nightly-2026-5-g{COMMIT}"))
 

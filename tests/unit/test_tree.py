@@ -62,6 +62,12 @@ def test_a_name_of_one_need_is_no_file_of_another(root: Path) -> None:
     assert list(at.select((need("loose.txt"), need("d")), ())) == ["d/b.txt", "d/c.md", "loose.txt"]
 
 
+def test_every_source_that_is_missing_is_told(root: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tree(root).select((need("nowhere"), need("d"), need("a.txt", "neither")), ())
+    assert [problem.reference for problem in caught.value.problems] == ["missing-source"] * 2
+
+
 def test_without_git_everything_counts(root: Path) -> None:
     at = Tree("recipe", root, {}, lambda _root: None)
     assert taken(at, ".") == ["a.txt", "d/b.txt", "d/c.md", "d/loose.txt", "loose.txt"]

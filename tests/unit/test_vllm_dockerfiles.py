@@ -198,7 +198,8 @@ def test_no_wheel_is_taken_from_elsewhere_and_none_has_a_version_made_up() -> No
         ("build_aiter", "py:packaging py:pandas py:psutil py:pybind11 py:setuptools_scm"),
         ("build_mori", "h:pci/pci.h h:infiniband/verbs.h py:pybind11"),
         ("build_rocshmem", "h:numa.h"),
-        ("build_amdsmi", "py:pip py:setuptools py:wheel"),
+        ("nixl_tools", "git g++ meson"),
+        ("build_rocprofiler_sdk", "git"),
     ],
 )
 def test_what_a_project_looks_for_while_it_is_built_is_there(name: str, wanted: str) -> None:

@@ -143,7 +143,8 @@ def test_what_is_no_index_page(text: str) -> None:
     [
         ("v0.12.0", 0, "0.12.0"), ("0.12.0", 7, "0.12.1.dev7+g0123456789ab"), ("v0.12.0rc1", 0, "0.12.0rc1"),
         ("v0.12.0rc1", 3, "0.12.0rc2.dev3+g0123456789ab"), ("v1.0.post1", 2, "1.0.post2.dev2+g0123456789ab"),
-        ("v0.9", 1, "0.10.dev1+g0123456789ab"),
+        ("v0.9", 1, "0.10.dev1+g0123456789ab"), ("v0.13.0.dev0", 4, "0.13.0.dev4+g0123456789ab"),
+        ("v0.13.0.dev7", 4, "0.13.0.dev11+g0123456789ab"),
     ],
 )  # fmt: skip
 def test_a_version_as_setuptools_scm_has_it(tag: str, distance: int, expected: str) -> None:

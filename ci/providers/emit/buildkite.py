@@ -24,8 +24,7 @@ def emit(pipeline: Pipeline, remarks: Sequence[str]) -> str:
     """The pipeline to upload; ``remarks`` stand in front as comments.
 
     One without jobs has a step that is skipped, whose reason is the first remark; a test that nobody can run is one
-    that is skipped or fails. Raises ``ConfigError`` for pools
-    without tags, and for text that no upload gives back.
+    that is skipped or fails. Raises ``ConfigError`` for pools without tags, and for text that no upload gives back.
     """
     _refuse_untagged(pipeline)
     steps = [*map(_step, pipeline.jobs), *map(_absent, pipeline.absent)] or [_nothing(remarks)]

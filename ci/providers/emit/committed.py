@@ -24,8 +24,7 @@ def emit(pipeline: Pipeline, select: Job, profiles: Sequence[str], remarks: Sequ
     """The workflow; ``select`` gets ``--profile`` of what started it, and tells the keys of the jobs that run.
 
     Its last job is the one to require: it fails where any other did not do what it was to, and where one that had to
-    run cannot. Raises ``ConfigError`` as
-    ``github.emit`` does.
+    run cannot. Raises ``ConfigError`` as ``github.emit`` does.
     """
     github.refuse_unlabelled(replace(pipeline, jobs=(select, *pipeline.jobs)))
     made = github.makers(pipeline)

@@ -18,7 +18,6 @@ DEFAULT_MINUTES = 180
 """How long a step may take that does not say."""
 
 BOUNDS = "steps"
-_ESCAPES = re.compile(r"\\(.)")
 
 
 class Ways(NamedTuple):
