@@ -8,7 +8,6 @@ frame every field, so no bytes can move from one to the next unseen.  Test vecto
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +45,8 @@ class Manifest:
     @cached_property
     def identity(self) -> str:
         """64 hex digits."""
+        import hashlib
+
         return hashlib.sha256(self.encode()).hexdigest()
 
     def to_json(self) -> list[list[str]]:

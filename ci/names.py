@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -350,6 +349,8 @@ def cache_tag(tier: str, archs: Sequence[str], branch: str) -> str:
 
 def _digest_of(parts: Iterable[str]) -> str:
     """The SHA-256 of several texts, framed so that no two lists of them read alike."""
+    import hashlib  # as everywhere: it loads OpenSSL, and most of what imports us hashes nothing
+
     framed = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(framed.encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import stat
@@ -147,6 +146,8 @@ class Content(NamedTuple):
 
 def content(path: Path) -> Content:
     """Read one file or link as an identity sees it: bytes and the executable bit, nothing else."""
+    import hashlib
+
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
         data = os.fsencode(path.readlink())

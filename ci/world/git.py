@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -120,6 +119,8 @@ def _harmless(line: str) -> bool:
 
 def blob_id(data: bytes) -> str:
     """The id git gives to a blob of these bytes (SHA-1 repositories)."""
+    import hashlib
+
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 

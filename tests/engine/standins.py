@@ -125,8 +125,8 @@ ARG BASE_IMAGE=scratch
 FROM ${BASE_IMAGE} AS python
 ARG EPOCH
 RUN MOUNTS sh /run/recipe/apt-install.sh ca-certificates g++ gcc make meson ninja-build \\
-    patchelf python-is-python3 python3-build python3-dev python3-mesonpy python3-pip python3-pybind11 python3-setuptools \\
-    python3-setuptools-scm python3-wheel \\
+    patchelf python-is-python3 python3-build python3-dev python3-mesonpy python3-pip python3-pybind11 \\
+    python3-setuptools python3-setuptools-scm python3-wheel \\
     && rm -f /usr/lib/python3*/EXTERNALLY-MANAGED
 
 FROM python AS wheels
