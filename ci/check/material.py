@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -157,7 +157,7 @@ class Case:
         """The files of the tree under test whose change runs every step, each with why; without ``run_all``."""
         if not (self.source and self.stack and self.catalogue and self.pools):
             return {}
-        bare = replace(self.pools, run_all=())
+        bare = self.pools._replace(run_all=())
         try:
             return triggers.run_all(
                 self.stack, self.args, self.catalogue, bare, top=self.source.root, changed=self.source.files

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ..errors import Problem
 from ..pipeline import placing
@@ -44,7 +43,7 @@ def never_run(case: Case) -> Iterator[Problem]:
 
 
 def _all_up(pools: Pools | None) -> Pools | None:
-    return replace(pools, pools=tuple(replace(each, away=None) for each in pools.pools)) if pools else None
+    return pools._replace(pools=tuple(each._replace(away=None) for each in pools.pools)) if pools else None
 
 
 def _nowhere(case: Case, pools: Pools | None) -> Iterator[tuple[str, Placed]]:

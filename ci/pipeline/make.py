@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import settings as settings_room
 from ..documents import refuse, suggest
@@ -31,8 +31,7 @@ from .select import WHOLE, Selection, Wish, choose
 from .wiring import Chosen, Terms, Wired, on_pool, wire
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(NamedTuple):
     """What a pipeline is made from, beside the change.
 
     Jobs run at ``top``, that of the ``repository`` if there is one. ``away`` are pools that were said to be.
@@ -49,8 +48,7 @@ class Given:
     counted: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """A pipeline and where it came from; ``placed`` are the places of each step that was asked for."""
 
     given: Given

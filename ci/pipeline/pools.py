@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +28,7 @@ class Away(NamedTuple):
         return f"away until {self.until}: {self.reason}" if self.until else f"away: {self.reason}"
 
 
-@dataclass(frozen=True)
-class NodePool:
+class NodePool(NamedTuple):
     """Nodes of one kind, each job of which gets ``gpus`` GPUs, on up to ``nodes`` nodes.
 
     ``family`` is the GPUs' product name, ``arch`` their gfx target, both empty without GPUs; ``supports`` are the
@@ -61,8 +59,7 @@ class Label(NamedTuple):
     run_all: bool = False
 
 
-@dataclass(frozen=True)
-class Pools:
+class Pools(NamedTuple):
     """A whole pipeline file; ``pools`` stand in order of preference.
 
     ``tool`` are the words that start this tool on a node; ``bundle`` is where images travel through, empty where

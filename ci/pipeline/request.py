@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..documents import suggest
 from ..errors import ConfigError
@@ -18,8 +17,7 @@ _AT_RUN_TIME = ("profile", "only", "base", "label", "deepen")
 """Options that a committed workflow has no use for: its first job asks with its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """The options of one call; ``form`` is empty for a table. ``deepen`` are commits to fetch first, 0 for none."""
 
     form: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import Outcome
 
@@ -20,8 +21,7 @@ ABSENT_MINUTES = 5
 """For an agent to say so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
+class Pool(NamedTuple):
     """The nodes a job runs on: tags of Buildkite's agents, labels of GitHub's runners; a pool may lack either."""
 
     name: str
@@ -29,8 +29,7 @@ class Pool:
     github: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One job: ``key`` is unique, lower case letters, digits and dashes; ``label`` any text.
 
     ``command`` are the words of one program and its arguments, the hand-off left out: a job that ``makes`` or
@@ -66,8 +65,7 @@ class Absent:
     pool: Pool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pipeline:
+class Pipeline(NamedTuple):
     """Jobs, those another needs before it; ``checkout`` is GitHub's action, by commit, that brings the source."""
 
     name: str

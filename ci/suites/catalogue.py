@@ -112,8 +112,7 @@ class Ready(NamedTuple):
     path: str = ""
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A step as it is on one kind of node.
 
     ``sources`` are globs whose change makes it run (none: every change), ``profiles`` the pipelines it is part of,

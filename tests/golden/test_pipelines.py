@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import date
 from importlib import resources
 from pathlib import Path
@@ -52,7 +51,7 @@ def given(stack: str, tmp_path: Path) -> Given:
     (tmp_path / "vllm").mkdir()
     (tmp_path / "vllm" / "envs.py").write_text("")
     found = make.given(capture({"--stack": stack}, {}), Request(), TODAY)
-    return replace(found, repository=tmp_path, top=tmp_path)
+    return found._replace(repository=tmp_path, top=tmp_path)
 
 
 def made(stack: str, tmp_path: Path, *changed: str, profile: str = "pr") -> make.Made:
@@ -183,8 +182,8 @@ def test_every_command_of_an_example_is_one_of_ours(name: str) -> None:
 @pytest.mark.parametrize("place", ["", "s3://bucket/prefix"])
 def test_every_job_is_a_command_that_is_understood(stack: str, place: str, tmp_path: Path) -> None:
     found = given(stack, tmp_path)
-    terms = found.terms._replace(pools=replace(found.terms.pools, bundle=place))
-    for job in make.decide(replace(found, terms=terms), Wish("full"), Diff()).wired.pipeline.jobs:
+    terms = found.terms._replace(pools=found.terms.pools._replace(bundle=place))
+    for job in make.decide(found._replace(terms=terms), Wish("full"), Diff()).wired.pipeline.jobs:
         values = _understood(job.command[len(terms.pools.tool) :])
         if job.key.startswith("test-"):
             suite_request.read(values["suite"], values, values["runtime"] or "docker")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,7 +43,7 @@ def emitted(*jobs: Job, remarks: tuple[str, ...] = ()) -> list[Mapping[str, Any]
 @example(["echo", "\\$", "$$", "\\\\$A", "${A:-b}", "$(date)", "'\\$'", '"$A"', "\\\\\\$", "a\\"])
 def test_a_command_reaches_its_program_as_it_is(command: list[str]) -> None:
     assume(command[0])
-    (step,) = emitted(replace(JOB, command=tuple(command)))
+    (step,) = emitted(JOB._replace(command=tuple(command)))
     assert words(uploaded(step["command"], _Everything())) == tuple(command)
 
 
@@ -57,7 +56,7 @@ def test_labels_environment_and_tags_come_out_of_the_upload_as_they_are(
     label: str, env: dict[str, str], tags: dict[str, str]
 ) -> None:
     texts = [label, *env, *env.values(), *tags, *tags.values()]
-    job = replace(JOB, label=label, env=env, pool=replace(POOL, buildkite=tags))
+    job = JOB._replace(label=label, env=env, pool=POOL._replace(buildkite=tags))
     if any(len(found[1]) % 2 for text in texts for found in re.finditer(r"(\\*)\$", text)):
         with pytest.raises(ConfigError, match="backslash before a dollar"):
             emitted(job)
@@ -74,14 +73,14 @@ def read(values: Mapping[str, str]) -> dict[str, str]:
 
 def test_a_variable_whose_name_the_upload_would_expand_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"a variable named A\$B"):
-        emitted(replace(JOB, env={"A$B": "c"}))
+        emitted(JOB._replace(env={"A$B": "c"}))
 
 
 def test_a_variable_of_another_job_cannot_be_expanded_at_upload() -> None:
     """What ended a release as ``ECR_IMAGE_TAG: unbound variable``: a name that the upload took for its own."""
     seed = "docker tag $ECR_IMAGE_TAG"
     assert uploaded(seed, {}) == "docker tag "  # what was run
-    (step,) = emitted(replace(JOB, command=("docker", "tag", "$ECR_IMAGE_TAG"), env={"A": "${ECR_IMAGE_TAG:?}"}))
+    (step,) = emitted(JOB._replace(command=("docker", "tag", "$ECR_IMAGE_TAG"), env={"A": "${ECR_IMAGE_TAG:?}"}))
     assert words(uploaded(step["command"], {})) == ("docker", "tag", "$ECR_IMAGE_TAG")
     assert uploaded(step["env"]["A"], {}) == "${ECR_IMAGE_TAG:?}"
     assert uploaded(step["command"], {}) == uploaded(step["command"], _Everything())
@@ -131,14 +130,14 @@ def test_only_the_world_is_tried_again_and_only_the_superseded_is_soft() -> None
 
 
 def test_a_soft_job_forgives_a_failure_of_the_product_alone() -> None:
-    (step,) = emitted(replace(JOB, soft="known (until 2026-12-01)"))
+    (step,) = emitted(JOB._replace(soft="known (until 2026-12-01)"))
     assert step["soft_fail"] == [{"exit_status": 5}, {"exit_status": 1}]
 
 
 def test_jobs_that_make_or_take_images_hand_them_on() -> None:
     made, taken, neither = emitted(
-        replace(JOB, key="image-a", makes=("a",), priority=1),
-        replace(JOB, key="test-b", takes=("a",), after=("image-a",)),
+        JOB._replace(key="image-a", makes=("a",), priority=1),
+        JOB._replace(key="test-b", takes=("a",), after=("image-a",)),
         JOB,
     )
     assert made["command"].endswith(" --handoff buildkite")
@@ -197,7 +196,7 @@ def test_remarks_stand_in_front_one_line_each() -> None:
 def test_pools_without_tags_are_all_named() -> None:
     pools = [Pool(name, {}, ("x",)) for name in ("one", "two")]
     with pytest.raises(ConfigError) as error:
-        emitted(*(replace(JOB, pool=pool) for pool in (*pools, *pools)))
+        emitted(*(JOB._replace(pool=pool) for pool in (*pools, *pools)))
     assert [problem.message for problem in error.value.problems] == [
         "pool one has no tags of Buildkite's agents",
         "pool two has no tags of Buildkite's agents",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ TEXTS = st.lists(PIECES, max_size=12).map("".join)
 ARGUMENTS = TEXTS.filter(lambda text: "\0" not in text)
 POOL = Pool("cpu", {}, ("ubuntu-24.04",))
 JOB = Job("test-a", "a", ("tool", "test"), POOL, 30)
-IMAGE = replace(JOB, key="image-ci-base", makes=("ci-base",), priority=1)
-TEST = replace(JOB, key="test-b", takes=("ci-base",), after=("image-ci-base",))
+IMAGE = JOB._replace(key="image-ci-base", makes=("ci-base",), priority=1)
+TEST = JOB._replace(key="test-b", takes=("ci-base",), after=("image-ci-base",))
 CHECKOUT = "actions/checkout@" + "0" * 40
 
 
@@ -45,14 +44,14 @@ def emitted(*jobs: Job, remarks: tuple[str, ...] = ()) -> dict[str, Any]:
 @example(["echo", "${{ secrets.TOKEN }}", "$${{", "${${{{", "}}", "'${{'", "$A"])
 def test_a_command_reaches_its_program_as_it_is(command: list[str]) -> None:
     assume(command[0])
-    steps = emitted(replace(JOB, command=tuple(command)))["test-a"]["steps"]
+    steps = emitted(JOB._replace(command=tuple(command)))["test-a"]["steps"]
     assert words(evaluated(steps[1]["run"])) == words(evaluated(steps[2]["run"])) == tuple(command)
 
 
 @given(TEXTS, TEXTS, TEXTS)
 @example("${{ secrets.A }}", "$${{ github.token }}", "${${{ x }}")
 def test_labels_environment_and_runners_are_no_expressions(label: str, value: str, runner: str) -> None:
-    job = replace(JOB, label=label, env={"A": value}, pool=replace(POOL, github=(runner,)))
+    job = JOB._replace(label=label, env={"A": value}, pool=POOL._replace(github=(runner,)))
     found = emitted(job)["test-a"]
     assert evaluated(found["name"]) == label
     assert evaluated(found["env"]["A"]) == value
@@ -70,7 +69,7 @@ def test_outcomes_that_fail_nothing_are_named_and_all_others_fail_a_missing_one_
 
 
 def test_a_soft_job_forgives_a_failure_of_the_product_alone() -> None:
-    end = emitted(replace(JOB, soft="known"))["test-a"]["steps"][-1]
+    end = emitted(JOB._replace(soft="known"))["test-a"]["steps"][-1]
     assert '["ok", "skipped", "superseded", "failed"]' in end["if"]
 
 
@@ -112,7 +111,7 @@ def test_nothing_to_run_is_a_job_that_never_starts() -> None:
 def test_a_test_that_nobody_can_run_is_shown_and_fails_where_it_had_to_run(why: str) -> None:
     def shown(pool: Pool | None) -> dict[str, Any]:
         lacking = Absent("test-b", "b is not run", why, pool)
-        found = yaml.safe_load(github.emit(replace(pipeline(JOB), absent=(lacking,)), ()))["jobs"]
+        found = yaml.safe_load(github.emit(pipeline(JOB)._replace(absent=(lacking,)), ()))["jobs"]
         assert list(found) == ["test-a", "test-b"]
         job: dict[str, Any] = found["test-b"]
         return job
@@ -127,7 +126,7 @@ def test_a_test_that_nobody_can_run_is_shown_and_fails_where_it_had_to_run(why: 
 
 
 def test_pools_without_labels_and_a_missing_checkout_are_all_named() -> None:
-    bare = replace(JOB, pool=Pool("one", {"queue": "x"}, ()))
+    bare = JOB._replace(pool=Pool("one", {"queue": "x"}, ()))
     with pytest.raises(ConfigError) as error:
         github.emit(Pipeline("p", (bare, bare)), ())
     assert [problem.reference for problem in error.value.problems] == ["no-labels", "no-checkout"]
@@ -186,7 +185,7 @@ def test_a_workflow_that_lacks_a_job_or_has_another_of_its_name_has_drifted() ->
     now = to_commit(IMAGE, TEST)
     assert committed.drifted(now, now) == ()
     assert committed.drifted(now, to_commit(IMAGE)) == ("test-b", "result")
-    other = to_commit(IMAGE, replace(TEST, command=("tool", "test", "--shard", "1/4")))
+    other = to_commit(IMAGE, TEST._replace(command=("tool", "test", "--shard", "1/4")))
     assert committed.drifted(now, other) == ("test-b",)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -139,11 +138,11 @@ def with_steps(found: Given, steps: str, tmp_path: Path) -> Given:
     file = tmp_path / "suite.yaml"
     file.write_text(steps)
     other = given(local(), Request(catalogue=str(file)))
-    return replace(found, terms=found.terms._replace(catalogue=other.terms.catalogue))
+    return found._replace(terms=found.terms._replace(catalogue=other.terms.catalogue))
 
 
 def test_the_workflow_as_it_would_be_written_now_is_taken(tmp_path: Path) -> None:
-    found = replace(given(local()), top=tmp_path)
+    found = given(local())._replace(top=tmp_path)
     settings = committed(tmp_path, make.workflow(found)[0])
     make.refuse_drift(settings, found)
 
@@ -159,7 +158,7 @@ def test_the_workflow_as_it_would_be_written_now_is_taken(tmp_path: Path) -> Non
 def test_a_workflow_that_would_leave_tests_out_is_refused(
     tmp_path: Path, before: str, after: str, drifted: str
 ) -> None:
-    found = replace(given(local()), top=tmp_path)
+    found = given(local())._replace(top=tmp_path)
     settings = committed(tmp_path, make.workflow(with_steps(found, before, tmp_path))[0])
     now = with_steps(found, after, tmp_path)
     with pytest.raises(ConfigError) as error:
@@ -170,7 +169,7 @@ def test_a_workflow_that_would_leave_tests_out_is_refused(
 
 
 def test_a_workflow_that_asks_nobody_is_its_owners(tmp_path: Path) -> None:
-    found = replace(given(local()), top=tmp_path)
+    found = given(local())._replace(top=tmp_path)
     make.refuse_drift(committed(tmp_path, "jobs:\n  mine:\n    runs-on: x\n"), found)
     make.refuse_drift(local(), found)
 
@@ -179,7 +178,7 @@ def test_a_workflow_that_asks_nobody_is_its_owners(tmp_path: Path) -> None:
 
 
 def test_the_jobs_that_run_are_told_to_the_workflow_that_asked(tmp_path: Path) -> None:
-    found = replace(given(local()), top=tmp_path)
+    found = given(local())._replace(top=tmp_path)
     settings = committed(tmp_path, make.workflow(found)[0])
     made = make.decide(found, Wish(only=("smoke",)), Diff())
     planning.tell(settings, made)
@@ -203,7 +202,7 @@ ROCM = SUITE.replace("runtime: cpu", "runtime: rocm").replace("sources: [a/]", "
 def test_a_test_that_had_to_run_and_cannot_is_told_to_the_job_that_decides(
     tmp_path: Path, wish: Wish, told: str
 ) -> None:
-    found = with_steps(replace(given(local()), top=tmp_path), ROCM, tmp_path)
+    found = with_steps(given(local())._replace(top=tmp_path), ROCM, tmp_path)
     settings = committed(tmp_path, make.workflow(found)[0])
     made = make.decide(found, wish, Diff(("a/b",)))
     planning.tell(settings, made)
@@ -217,7 +216,7 @@ def test_a_test_that_had_to_run_and_cannot_is_told_to_the_job_that_decides(
 
 
 def test_nothing_is_told_where_nothing_can_run(tmp_path: Path) -> None:
-    found = replace(given(local()), top=tmp_path)
+    found = given(local())._replace(top=tmp_path)
     settings = committed(tmp_path, make.workflow(found)[0])
     made = make.decide(found, Wish(only=("probe",)), Diff())
     planning.tell(settings, made)
@@ -226,7 +225,7 @@ def test_nothing_is_told_where_nothing_can_run(tmp_path: Path) -> None:
 
 
 def test_a_workflow_that_has_drifted_is_told_of_no_job(tmp_path: Path) -> None:
-    found = replace(given(local()), top=tmp_path)
+    found = given(local())._replace(top=tmp_path)
     settings = committed(tmp_path, make.workflow(found)[0].replace("timeout-minutes: 60", "timeout-minutes: 61"))
     with pytest.raises(ConfigError, match="does not have these jobs as they are now"):
         planning.tell(settings, make.decide(found, Wish(only=("smoke",)), Diff()))
@@ -236,10 +235,10 @@ def test_a_workflow_that_has_drifted_is_told_of_no_job(tmp_path: Path) -> None:
 def test_the_job_that_asks_says_what_was_said_when_the_workflow_was_written(tmp_path: Path) -> None:
     """A pool that is away in one and not in the other would be drift at every run."""
     settings = capture({"--stack": "vllm"}, {})
-    found = replace(given(settings, Request(away=("MI355X", "mi250-1"))), top=tmp_path)
-    pools = tuple(replace(each, github=("x",)) for each in found.terms.pools.pools)
-    builder = replace(found.terms.builder, github=("x",))
-    found = replace(found, terms=found.terms._replace(pools=replace(found.terms.pools, pools=pools), builder=builder))
+    found = given(settings, Request(away=("MI355X", "mi250-1")))._replace(top=tmp_path)
+    pools = tuple(each._replace(github=("x",)) for each in found.terms.pools.pools)
+    builder = found.terms.builder._replace(github=("x",))
+    found = found._replace(terms=found.terms._replace(pools=found.terms.pools._replace(pools=pools), builder=builder))
     text, _ = make.workflow(found)
     assert "pipeline --format json --stack vllm --away MI355X --away mi250-1 --profile" in text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -204,12 +203,12 @@ def test_of_the_tested_image_only_what_is_built_apart_counts(tmp_path: Path) -> 
 def test_a_rule_of_the_pipeline_file_says_so(tmp_path: Path) -> None:
     stack = STACKS["local"]
     args = resolve_args(stack, capture({}, {}), stacks.archs())
-    rules = replace(pools.load(stack), run_all=("shared/", "!shared/notes.txt"))
+    rules = pools.load(stack)._replace(run_all=("shared/", "!shared/notes.txt"))
     steps = catalogue.load(stack)
     found = run_all(stack, args, steps, rules, top=tmp_path, changed=["shared/a", "shared/notes.txt", "b"])
     assert found == {"shared/a": "run_all of local.yaml has shared/"}
     with pytest.raises(ConfigError) as caught:
-        run_all(stack, args, steps, replace(rules, run_all=("/a",)), top=tmp_path, changed=["b"])
+        run_all(stack, args, steps, rules._replace(run_all=("/a",)), top=tmp_path, changed=["b"])
     assert caught.value.problems[0].reference == "bad-pattern"
 
 

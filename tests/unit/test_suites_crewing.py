@@ -30,7 +30,7 @@ STEP = Step(
 
 def planned(name: str = "kernels", *, gpus: int = 0, minutes: float = 10, shards: int = 1, skip: str = "") -> Planned:
     limits = Limits(60 * minutes, 600, 60)
-    return Planned(replace(STEP, name=name, needs=Needs(gpus), limits=limits, shards=shards), skip)
+    return Planned(STEP._replace(name=name, needs=Needs(gpus), limits=limits, shards=shards), skip)
 
 
 # --- which calls, and how many at once -------------------------------------------------------------

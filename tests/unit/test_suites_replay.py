@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -27,7 +26,7 @@ def work(*args: ArgValue, flags: dict[str, str] | None = None, **environ: str) -
 
 
 def words(made: Replay, shard: str = "", image: str = IMAGE, **step: Any) -> list[str]:
-    return shlex.split(made.command(replace(STEP, **step), shard, image))
+    return shlex.split(made.command(STEP._replace(**step), shard, image))
 
 
 def test_it_is_called_as_this_very_program() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from ..jobs import ABSENT, Job, Pipeline
 from . import github, text
@@ -26,7 +25,7 @@ def emit(pipeline: Pipeline, select: Job, profiles: Sequence[str], remarks: Sequ
     Its last job is the one to require: it fails where any other did not do what it was to, and where one that had to
     run cannot. Raises ``ConfigError`` as ``github.emit`` does.
     """
-    github.refuse_unlabelled(replace(pipeline, jobs=(select, *pipeline.jobs)))
+    github.refuse_unlabelled(pipeline._replace(jobs=(select, *pipeline.jobs)))
     made = github.makers(pipeline)
     jobs = {
         SELECT: _select(pipeline, select, profiles),
