@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -39,13 +40,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "without_engine: a test below tests/engine that asks no engine anything")
     if settings.under_nox():
-        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGTERM, _stop_all if config.getoption("numprocesses", None) else _stop)
         die_with_parent(settings.nox_process())
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
     """End as by Ctrl-C: fixtures clean up and no child stays behind."""
     raise KeyboardInterrupt
+
+
+def _stop_all(number: int, frame: FrameType | None) -> None:
+    """Tell the processes that run the tests, our only children: pytest-xdist kills them ten seconds later."""
+    for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        with suppress(ProcessLookupError):
+            os.kill(int(child), number)
+    _stop(number, frame)
 
 
 @pytest.hookimpl(tryfirst=True)

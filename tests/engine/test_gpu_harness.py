@@ -230,9 +230,9 @@ def test_a_dead_rank_though_the_script_ends_with_0(suite: Suite, start: str) -> 
 
 
 def test_a_hung_rank_is_named_and_its_stack_shown(suite: Suite) -> None:
-    code, output = run_example(suite, "hangs", "spawn")
+    code, output = run_example(suite, "hangs", "spawn", "--group-limit=15")  # on a busy machine ranks begin late
     assert code == 1
-    assert "the group hung: it had not ended after 6 s" in output
+    assert "the group hung: it had not ended after 15 s" in output
     assert "was still running" in output
     assert "in work" in output
 

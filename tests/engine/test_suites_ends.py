@@ -108,7 +108,7 @@ def test_an_image_that_vanishes_between_plan_and_start(start: Starter, busy_root
     made = docker("import", "-", name, stdin=_archive_of(busy_root))
     waits = "echo 'at work'; until [ -e {results}/go ]; do sleep 0.05; done"
     steps = {"first": {"commands": [{"run": ["sh", "-c", waits]}]}, "second": {"commands": [{"run": ["true"]}]}}
-    running = start(CI, steps, "--runtime", "docker", "--image", name, image=False)
+    running = start(CI, steps, "--image", name, image=False)
     docker("rmi", "-f", name)
     next(cli.state.glob("runs/*/steps/first/whole-1/1")).joinpath("go").touch()
     code, out = running.end()
