@@ -48,8 +48,8 @@ def read(text: str, file: str, most: int = MOST) -> Document:
     if found is not None:
         whole = cache(partial(Text.read, text, file, most))
         return Document(file, found, _Later(lambda: whole().places), (), _Later(lambda: whole().keys))
-    read = Text.read(text, file, most)
-    return Document(file, read.value, read.places, tuple(read.problems), read.keys)
+    careful = Text.read(text, file, most)
+    return Document(file, careful.value, careful.places, tuple(careful.problems), careful.keys)
 
 
 class _Later(Mapping[Path, Place]):
