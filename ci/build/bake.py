@@ -83,7 +83,7 @@ def bake(work: Workspace, folder: Path, screen: Screen, order: Order, spans: Spa
     context.materialise(folder / "context", tier.inputs.selected, trees)
     (folder / "context" / RECIPE).mkdir(parents=True, exist_ok=True)
     files.write_whole(folder / "Dockerfile", tier.inputs.text.encode())
-    with host.network(work.settings, _wanted_secrets(tier), work.engine.gateway) as network:
+    with host.network(work.settings, wanted_secrets(tier), work.engine.gateway) as network:
         chosen = caches.choose(work, tier)
         for notice in (*network.notices, *chosen.notes):
             screen.say(notice)
@@ -157,7 +157,8 @@ def spoilt(progress: Progress, baked: buildx.Baked | None, helped: Helped) -> st
     return f"it ended with: {failure.message}" if read or scanned else ""
 
 
-def _wanted_secrets(tier: TierPlan) -> frozenset[str]:
+def wanted_secrets(tier: TierPlan) -> frozenset[str]:
+    """The ids of the secrets that the steps of a tier mount."""
     inputs = tier.inputs.manifest.inputs if tier.inputs.manifest else ()
     return host.mounted(item.value for item in inputs if item.kind == "instruction")
 

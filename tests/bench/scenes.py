@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ci import settings
-from ci.build import context, definition
+from ci.build import bake, context, definition, host
 from ci.build.inputs import RECIPE
 from ci.build.lookup import IDENTITY
 from ci.build.plan import TierPlan
@@ -77,8 +77,11 @@ def prepare(folder: Path) -> Bench:
 
 def nothing(bench: Bench) -> dict[str, Measured]:
     """Nothing to do, against a bake of the same target in which every step is cached."""
-    replay = _replayed(bench, bench.stack, "ci-base", bench.folder / "replay")
-    replay.seconds()  # where the build cache was emptied meanwhile, this fills it
+    work = bench.workspace(bench.stack, "ci-base")
+    tier = _tier(work, "ci-base")
+    with host.network(work.settings, bake.wanted_secrets(tier), work.engine.gateway) as network:
+        replay = _replayed(work, tier, bench.folder / "replay", network.secrets)
+        replay.seconds()  # where the build cache was emptied meanwhile, this fills it
     _refuse_work(replay)
     words = ("build-ci-base", "--stack", bench.stack)
     cases = {
@@ -127,7 +130,8 @@ def cold(bench: Bench) -> dict[str, Measured]:
     stack = recipes.write(bench.folder / "work", uuid.uuid4().hex)
     Process(bench.ours("build-base", "--stack", str(stack)), TOP, bench.env).seconds()  # gets the root
     plain = bench.folder / "plain"
-    process = _replayed(bench, str(stack), "base", plain)
+    work = bench.workspace(str(stack), "base")
+    process = _replayed(work, _tier(work, "base"), plain, {})
 
     def new_stack() -> None:
         recipes.remove_built()
@@ -155,24 +159,27 @@ SCENES: Mapping[str, Callable[[Bench], dict[str, Measured]]] = {
 }
 
 
-def _replayed(bench: Bench, stack: str, tier: str, folder: Path) -> Process:
+def _tier(work: Workspace, name: str) -> TierPlan:
+    return next(item for item in work.plan((name,), everything=True).tiers if item.name == name)
+
+
+def _replayed(work: Workspace, plan: TierPlan, folder: Path, secrets: Mapping[str, str]) -> Process:
     """The bake of one tier as we would start it, its context in ``folder``."""
-    work = bench.workspace(stack, tier)
-    plan = next(item for item in work.plan((tier,), everything=True).tiers if item.name == tier)
     folder.mkdir()
     trees = {name: work.trees[name].root for name in plan.inputs.selected}
     context.materialise(folder / "context", plan.inputs.selected, trees)
     (folder / "context" / RECIPE).mkdir(parents=True, exist_ok=True)
     (folder / "Dockerfile").write_text(plan.inputs.text)
-    (folder / "bake.json").write_text(json.dumps(_definition(work, plan)))
+    (folder / definition.CA_FILE).write_text(secrets.get("ca", ""))
+    (folder / "bake.json").write_text(json.dumps(_definition(work, plan, tuple(secrets))))
     argv = (
         "docker", "buildx", "--builder", "default", "bake", "--file", "bake.json", "--progress", "rawjson",
-        "--metadata-file", "metadata.json", "--allow", f"fs.read={folder}", tier,
+        "--metadata-file", "metadata.json", "--allow", f"fs.read={folder}", plan.name,
     )  # fmt: skip
-    return Process(argv, folder, environment())
+    return Process(argv, folder, environment(**definition.secret_environment(secrets)))
 
 
-def _definition(work: Workspace, plan: TierPlan) -> dict[str, object]:
+def _definition(work: Workspace, plan: TierPlan, secrets: tuple[str, ...]) -> dict[str, object]:
     parents = {}
     for parent in plan.inputs.parents:
         image = work.engine.image(parent.reference)
@@ -185,7 +192,7 @@ def _definition(work: Workspace, plan: TierPlan) -> dict[str, object]:
         name=f"{recipes.REPOSITORY}/replayed:{plan.name}",
         labels={IDENTITY: plan.identity},
         parents=parents,
-        secrets=(),
+        secrets=secrets,
         cache={},
     )
 
@@ -193,7 +200,7 @@ def _definition(work: Workspace, plan: TierPlan) -> dict[str, object]:
 def _refuse_work(process: Process) -> None:
     """Raise unless every step of the bake is cached: a bake that works would flatter us."""
     progress = Progress()
-    for line in output(["sh", "-c", '"$@" 2>&1', "bake", *process.argv], process.cwd).splitlines():
+    for line in output(["sh", "-c", '"$@" 2>&1', "bake", *process.argv], process.cwd, process.env).splitlines():
         progress.feed(line)
     if not progress.stages or any(stage.cached_steps < stage.steps for stage in progress.stages):
         raise BenchError(f"the bake of {process.argv[-1]} is not cached: {progress.stages}")

@@ -194,7 +194,7 @@ def test_a_slow_reader_is_not_a_still_one(tmp_path: Path) -> None:
         reader = threading.Thread(target=read_slowly, args=(listener, 24_000_000), daemon=True)
         reader.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        assert send(Request("PUT", url, timeout=Timeouts(60.0, 60.0, 1.0), file=file)).status == 201
+        assert send(Request("PUT", url, timeout=Timeouts(60.0, 60.0, 3.0), file=file)).status == 201
         reader.join()
 
 
@@ -202,7 +202,7 @@ def read_slowly(listener: socket.socket, size: int) -> None:
     """Take a request of ``size`` bytes in, over longer than it may stand still, and answer."""
     connection, _ = listener.accept()
     with connection:
-        taken, pauses = 0, iter([0.3] * 6)
+        taken, pauses = 0, iter([0.7] * 6)
         while taken < size and (piece := connection.recv(4_000_000, socket.MSG_WAITALL)):
             taken += len(piece)
             SystemClock().sleep(next(pauses, 0.0))
