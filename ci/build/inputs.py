@@ -151,11 +151,17 @@ def _parse(text: str, file: str) -> dockerfile.Dockerfile:
 
 def _select(tier: Tier, reached: dockerfile.Reach, trees: Mapping[str, Tree]) -> Mapping[str, Mapping[str, Entry]]:
     selected = {}
+    problems: list[Problem] = []
     for context in sorted({need.context for need in reached.files} & {"", *trees}):
         needs = tuple(need for need in reached.files if need.context == context)
         name = context or RECIPE
         ignore = (".dockerignore",) if context else (f"{tier.dockerfile}.dockerignore", ".dockerignore")
-        selected[name] = trees[name].select(needs, ignore)
+        try:
+            selected[name] = trees[name].select(needs, ignore)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError.of(problems)
     return selected
 
 

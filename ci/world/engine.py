@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 from ..errors import ConfigError, InfraError
 from ..settings import Settings
 from .engine_containers import Containers
-from .engine_trouble import broken, reason, silent, stream_hint
+from .engine_trouble import broken, reason, silent, stream_hint, unmeant
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 OK, CREATED, NO_NAME, NOT_FOUND = 200, 201, 400, 404
@@ -361,12 +361,16 @@ class Engine(Containers):
             raise silent(self.at, error) from None
 
     def _connect(self) -> Any:
-        import docker
+        import docker.utils
 
         if self.at.context:
             context = docker.ContextAPI.get_context(self.at.context)
             return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig, timeout=60)
         if self.at.source == "DOCKER_HOST":
+            try:
+                docker.utils.parse_host(self.at.host)
+            except (docker.errors.DockerException, ValueError) as error:
+                raise unmeant(self.at, error) from None
             return docker.from_env(timeout=60)
         return docker.DockerClient(base_url=self.at.host, timeout=60)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import InfraError
+from ..errors import ConfigError, InfraError
 
 if TYPE_CHECKING:
     from .engine import Endpoint
@@ -20,6 +20,12 @@ def silent(at: Endpoint, error: BaseException) -> InfraError:
         else "run inv doctor, or ./ci/bootstrap to get one"
     )
     return InfraError("no-engine", message, hint=hint)
+
+
+def unmeant(at: Endpoint, error: BaseException) -> ConfigError:
+    """The error for an address that is none."""
+    hint = "an address is unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST; unset DOCKER_HOST for the usual engine"
+    return ConfigError("engine-address", f"{at.source} is no address of an engine: {error}", hint=hint)
 
 
 def reason(error: BaseException) -> str:

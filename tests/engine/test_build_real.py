@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.engine.conftest import Cli, docker, remove_images
 from tests.engine.own import BUSY, FAMILY, TINY
 
@@ -122,6 +124,13 @@ def test_a_missing_copy_source_stops_before_the_engine_is_needed(cli: Cli, tiny:
     assert problem["reference"] == "missing-source"
     assert "Dockerfile.tiny" in problem["place"]
     assert "frist.txt" in problem["hint"]
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ftp://engine", "tcp://::::"])
+def test_an_address_that_is_none_is_the_callers_mistake(cli: Cli, tiny: tuple[str, ...], address: str) -> None:
+    """A CI tries exit 4 again, and this would never help."""
+    refused = cli("build-ci-base", *tiny, check=2, DOCKER_HOST=address)
+    assert refused.json["problems"][0]["reference"] == "engine-address"
 
 
 def test_a_failing_run_is_failed_and_shows_its_last_lines(cli: Cli, tiny: tuple[str, ...], stack: Path) -> None:

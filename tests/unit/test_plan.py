@@ -300,6 +300,17 @@ def test_a_pin_is_no_back_door_for_an_argument_without_a_meaning(world: World) -
     assert dict(only(world.plan("ci-base"), "ci-base").inputs.args)["AINIC_VERSION"] == "1.118.0"
 
 
+def test_one_stage_tells_what_all_its_contexts_lack(world: World) -> None:
+    world.edit("recipe/Dockerfile.tiny", "COPY --from=src lib", "COPY --from=src libs")
+    world.edit("recipe/Dockerfile.tiny", "COPY first.txt", "COPY frist.txt")
+    with pytest.raises(ConfigError) as caught:
+        world.plan("ci-base")
+    said = [problem.message for problem in caught.value.problems]
+    assert len(said) == 2
+    assert "frist.txt names nothing in the build context" in said[0]
+    assert "libs names nothing in the context src" in said[1]
+
+
 def test_problems_of_all_tiers_come_at_once(world: World) -> None:
     world.edit("recipe/Dockerfile.tiny", "COPY scripts/", "COPY nowhere/ /x\nCOPY scripts/")
     world.edit("recipe/Dockerfile.tiny", "COPY test.txt", "COPY tset.txt")
