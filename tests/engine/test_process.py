@@ -161,21 +161,21 @@ def test_past_its_deadline_it_is_ended(tmp_path: Path) -> None:
     """It talks all the time, so only the deadline can end it."""
     talk = "while True: print('x', flush=True); time.sleep(0.05)"
     with pytest.raises(DeadlineError) as caught:
-        run(with_file(tmp_path / "pids", talk, deadline=1.0, inactivity=60.0))
+        run(with_file(tmp_path / "pids", talk, deadline=3.0, inactivity=60.0))
     assert caught.value.problems[0].reference == "deadline"
     assert not alive(pids(tmp_path / "pids", 1)[0])
 
 
 def test_a_silent_one_is_ended(tmp_path: Path) -> None:
     with pytest.raises(DeadlineError) as caught:
-        run(with_file(tmp_path / "pids", "time.sleep(600)", deadline=300.0, inactivity=0.7))
+        run(with_file(tmp_path / "pids", "time.sleep(600)", deadline=300.0, inactivity=3.0))
     assert caught.value.problems[0].reference == "inactivity"
     assert not alive(pids(tmp_path / "pids", 1)[0])
 
 
 def test_closing_its_streams_does_not_lift_the_deadline(tmp_path: Path) -> None:
     with pytest.raises(DeadlineError):
-        run(with_file(tmp_path / "pids", "os.close(1); os.close(2); time.sleep(600)", deadline=1.0))
+        run(with_file(tmp_path / "pids", "os.close(1); os.close(2); time.sleep(600)", deadline=3.0))
     assert not alive(pids(tmp_path / "pids", 1)[0])
 
 
@@ -239,7 +239,7 @@ while True: time.sleep(0.05)
 def test_each_rung_is_tried_until_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_at: set[int], got: list[str]
 ) -> None:
-    ladder(monkeypatch, 1.0)
+    ladder(monkeypatch, 2.0)
 
     def on_line(_stream: str, _line: str) -> None:
         raise RuntimeError("stop it")

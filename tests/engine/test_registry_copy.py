@@ -181,10 +181,10 @@ def test_a_layer_passes_through_without_being_held(registry: str, second: str, t
 
 def test_a_slow_stream_is_not_a_still_one() -> None:
     taken: list[bytes] = []
-    with fault_server({("GET", "/a"): (Reply(200, {}, b"x" * 15, "drip"),)}) as faults:
-        answer = send(Request("GET", faults.url + "/a", timeout=Timeouts(1.0, 1.0, 1.0), into=taken.extend))
+    with fault_server({("GET", "/a"): (Reply(200, {}, b"x" * 40, "drip"),)}) as faults:
+        answer = send(Request("GET", faults.url + "/a", timeout=Timeouts(3.0, 3.0, 3.0), into=taken.extend))
     assert answer.body == b""
-    assert b"".join(taken) == b"x" * 15
+    assert b"".join(taken) == b"x" * 40
 
 
 def test_a_slow_reader_is_not_a_still_one(tmp_path: Path) -> None:
