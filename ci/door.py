@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from .answer import Answer
 from .call import Call, Verb, console
-from .errors import EXIT_CODES, CiError, InternalError, Interrupted, Outcome, Problem
+from .errors import EXIT_CODES, CiError, InternalError, Interrupted, Outcome, Problem, masked
 from .settings import Settings, capture
 from .world.process import listen
 
@@ -158,7 +158,7 @@ def _failed(call: Call, error: CiError, cause: Exception | None = None) -> _End:
     if call.on("debug"):
         import traceback
 
-        write("".join(traceback.format_exception(cause or error)), call.stderr, None)
+        write(masked("".join(traceback.format_exception(cause or error))), call.stderr, None)
     call.console.problem(error.problems, error.outcome)
     document = {**call.so_far, **_document(call.verb.name, error)}
     text = _encoded(document) if call.on("json") else ""
@@ -171,7 +171,7 @@ def _document(verb: str, error: CiError) -> dict[str, Any]:
 
 
 def _shown(problem: Problem) -> dict[str, Any]:
-    data = problem._asdict()
+    data = problem.shown._asdict()
     data["place"] = str(problem.place) if problem.place else None
     return {key: value for key, value in data.items() if value}
 

@@ -7,6 +7,7 @@ one outcome and one or more problems, so that all mistakes of a run are shown at
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import ClassVar, NamedTuple
@@ -54,6 +55,26 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
     return min(outcomes, key=order.index, default=Outcome.EMPTY)
 
 
+LOGIN = re.compile(
+    r"(?<=//)(?=(?<!ssh://)[^\s/?#:]*@|[^\s/?#:]*:[^\s/?#]*@|[^\s/?#:\[@]*:(?!\d{1,5}[/?#,;'\")\]]))\S*@(?!sha256:)"
+    r"|(?<![^\s'\"`=([{<,;])(?!mailto:)[^\s/:@'\"`=([{<,;]+:(?!:)[^\s/]*@(?!sha256:)"
+)
+"""``user:password@`` in front of a host, or ``token@`` in a URL; where there is one, rather too much than too little.
+
+An ``@`` behind the host of a URL is none, unless what stands in the place of the port cannot be one; nor is the user
+of ssh, which takes no token; nor what follows ``::``, as in the name of a test.
+"""
+
+_QUERY = re.compile(
+    r"([?&][^=&\s]*(?:token|key|sig|secret|password)[^=&\s]*=)[^&\s]+?(?=['\")\]},;]*(?:[&\s]|$))", re.IGNORECASE
+)
+
+
+def masked(text: str) -> str:
+    """``text`` as a person may see it: a URL or address loses its login, and its query what looks like a secret."""
+    return _QUERY.sub(r"\1****", LOGIN.sub("****@", text))
+
+
 class Place(NamedTuple):
     """A position in a file a person can open; ``line`` and ``column`` count from 1, 0 is unknown."""
 
@@ -80,6 +101,11 @@ class Problem(NamedTuple):
     context: str = ""
     place: Place | None = None
 
+    @property
+    def shown(self) -> Problem:
+        """The same as it may be shown: whatever prints or keeps a problem takes this one."""
+        return self._replace(message=masked(self.message), hint=masked(self.hint), context=masked(self.context))
+
 
 class CiError(BaseException):
     """The root of every error this package raises on purpose.
@@ -104,8 +130,8 @@ class CiError(BaseException):
 
     @classmethod
     def of(cls, problems: Iterable[Problem]) -> CiError:
-        """One error that carries all ``problems``; there must be at least one."""
-        found = tuple(problems)
+        """One error that carries all ``problems``, each once; there must be at least one."""
+        found = tuple(dict.fromkeys(problems))
         first = found[0]
         error = cls(first.reference, first.message)
         error.problems = found

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .documents import suggest
-from .errors import Problem
+from .errors import Problem, masked
 
 PREFIX = "ROCM_CI_"
 
@@ -104,10 +104,8 @@ HOST_NAMES = (
 _ARGUMENT = re.compile("[A-Z][A-Z0-9]*_[A-Z0-9_]*")
 
 _SECRET_WORDS = ("token", "password", "secret", "credential", "access_key")
-_LOGIN = re.compile(r"(?<=//)\S+@|(?<!\S)[^\s/]+@(?!sha256:)")
-"""``user:password@`` in front of a host, in a URL or without a scheme; rather too much than too little."""
-
-_QUERY = re.compile(r"([?&][^=&\s]*(?:token|key|sig|secret|password)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
+_BARE = re.compile(r"(?<!\S)[^\s/]+@(?!sha256:)")
+"""What stands in front of a host without a scheme: in a value it is a login, in a sentence it may be a mail address."""
 
 
 class Setting(NamedTuple):
@@ -122,7 +120,7 @@ class Setting(NamedTuple):
         """The value as a person may see it: a token is no value, and a URL loses its credentials."""
         if self.value and any(word in self.name.lower() for word in _SECRET_WORDS):
             return "****"
-        return _QUERY.sub(r"\1****", _LOGIN.sub("****@", self.value))
+        return masked(_BARE.sub("****@", self.value))
 
 
 @dataclass(frozen=True)
@@ -181,9 +179,14 @@ def problems(settings: Settings) -> tuple[Problem, ...]:
     return tuple(found)
 
 
+def emptied(what: str) -> Problem:
+    """What is wrong with something that was set to nothing; the same words for all who find it."""
+    return Problem("empty-value", f"{what} is set but empty", "give it a value or do not set it")
+
+
 def _value_problems(what: str, value: str, known: Known) -> list[Problem]:
     if not value.strip():
-        return [Problem("empty-value", f"{what} is set but empty", "give it a value or do not set it")]
+        return [emptied(what)]
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         shown = value.encode("unicode_escape").decode()
         hint = "a line break often comes from a copied value or an unquoted $(...)"

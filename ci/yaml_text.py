@@ -16,7 +16,12 @@ from .errors import ConfigError, Place, Problem
 
 Path = tuple[str | int, ...]
 
-_YAML_11_BOOLEANS = {"yes", "no", "on", "off", "y", "n"}
+_BOOLEANS = {"true": True, "false": False}
+
+_INT = r"[-+]?(0|[1-9][0-9]{0,14})"
+_FLOAT = r"[-+]?[0-9]{1,15}\.[0-9]+"
+_HUGE = r"[-+]?[0-9]{16,}(\.[0-9]*)?"
+"""More digits than every reader of JSON keeps."""
 TAG = "tag:yaml.org,2002:"
 
 MOST = 50_000
@@ -82,11 +87,11 @@ def meant(kind: str, text: str) -> Any:
     """The value of a plain scalar that YAML takes for ``kind``, and people do too; None where they might not."""
     if kind == "str":
         return text
-    if kind == "bool" and text.lower() not in _YAML_11_BOOLEANS:
-        return text.lower() == "true"
-    if kind == "int" and re.fullmatch(r"[-+]?(0|[1-9][0-9]*)", text):
+    if kind == "bool":
+        return _BOOLEANS.get(text.lower())
+    if kind == "int" and re.fullmatch(_INT, text):
         return int(text)
-    if kind == "float" and re.fullmatch(r"[-+]?[0-9]+\.[0-9]+", text):
+    if kind == "float" and re.fullmatch(_FLOAT, text):
         return float(text)
     return None
 
@@ -268,7 +273,11 @@ class _Reader:
         if kind == "null":
             self._refuse(place, "the value is empty", "give a value or delete the key")
             return ""
-        self._refuse(place, f"{text!r} is read by YAML as {kind}", f'quote it: "{text}"')
+        if kind in ("int", "float") and re.fullmatch(_HUGE, text):
+            hint = "write a number of at most 15 digits in front of the point, or quote what is none"
+            self._refuse(place, f"{text[:15]}... is a number of {len(text)} characters", hint)
+        else:
+            self._refuse(place, f"{text!r} is read by YAML as {kind}", f'quote it: "{text}"')
         return text
 
     def _refuse(self, place: Place, message: str, hint: str) -> None:

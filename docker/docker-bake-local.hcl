@@ -27,6 +27,28 @@ variable "NIC_BACKEND" {
   }
 }
 
+# As docker/archs.yaml has it; a test compares.
+arch_lists = {
+  PYTORCH_ROCM_ARCH = {
+    asked   = split(";", PYTORCH_ROCM_ARCH)
+    allowed = ["gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1101", "gfx1150", "gfx1151", "gfx1200", "gfx1201"]
+  }
+  DEEPEP_ROCM_ARCH = { asked = split(";", DEEPEP_ROCM_ARCH), allowed = ["gfx942", "gfx950"] }
+}
+# One variable for all lists: a file that declares a list anew would take the list's own validation away.
+variable "refused_archs" {
+  default = join("\n", [
+    for name, list in arch_lists :
+    "${name} cannot be '${join(";", list.asked)}'; allowed: ${join(", ", list.allowed)}, joined by ; without blanks"
+    if length(setsubtract(list.asked, list.allowed)) > 0
+  ])
+  description = "set by this file: what is wrong with the lists of gfx targets"
+  validation {
+    condition     = refused_archs == ""
+    error_message = refused_archs
+  }
+}
+
 # The host's network settings: files and values that reach RUN as secrets, each only when set.
 variable "CA_FILE" { default = "" }
 variable "PIP_CONF_FILE" { default = "" }

@@ -119,50 +119,26 @@ variable "TOOLS_IMAGE" {
 variable "PYTORCH_ROCM_ARCH" {
   default     = "gfx90a;gfx942;gfx950"
   description = "gfx targets, joined by ;"
-  validation {
-    condition     = length(setsubtract(split(";", PYTORCH_ROCM_ARCH), ["gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1101", "gfx1150", "gfx1151", "gfx1200", "gfx1201"])) == 0
-    error_message = "PYTORCH_ROCM_ARCH is a list of gfx targets of docker/archs.yaml, joined by ; and without blanks."
-  }
 }
 variable "FA_ROCM_ARCH" {
   default     = ""
   description = "gfx targets of flash-attention; empty: all it supports"
-  validation {
-    condition     = length(setsubtract(split(";", FA_ROCM_ARCH == "" ? PYTORCH_ROCM_ARCH : FA_ROCM_ARCH), split(";", PYTORCH_ROCM_ARCH))) == 0
-    error_message = "FA_ROCM_ARCH has a gfx target that PYTORCH_ROCM_ARCH has not."
-  }
 }
 variable "AITER_ROCM_ARCH" {
   default     = ""
   description = "gfx targets of AITER; empty: all it supports"
-  validation {
-    condition     = length(setsubtract(split(";", AITER_ROCM_ARCH == "" ? PYTORCH_ROCM_ARCH : AITER_ROCM_ARCH), split(";", PYTORCH_ROCM_ARCH))) == 0
-    error_message = "AITER_ROCM_ARCH has a gfx target that PYTORCH_ROCM_ARCH has not."
-  }
 }
 variable "MORI_ROCM_ARCH" {
   default     = ""
   description = "gfx targets of MoRI; empty: all it supports"
-  validation {
-    condition     = length(setsubtract(split(";", MORI_ROCM_ARCH == "" ? PYTORCH_ROCM_ARCH : MORI_ROCM_ARCH), split(";", PYTORCH_ROCM_ARCH))) == 0
-    error_message = "MORI_ROCM_ARCH has a gfx target that PYTORCH_ROCM_ARCH has not."
-  }
 }
 variable "DEEPEP_ROCM_ARCH" {
   default     = ""
   description = "gfx targets of rocSHMEM and DeepEP; empty: all they support"
-  validation {
-    condition     = length(setsubtract(split(";", DEEPEP_ROCM_ARCH == "" ? PYTORCH_ROCM_ARCH : DEEPEP_ROCM_ARCH), split(";", PYTORCH_ROCM_ARCH))) == 0
-    error_message = "DEEPEP_ROCM_ARCH has a gfx target that PYTORCH_ROCM_ARCH has not."
-  }
 }
 variable "LMCACHE_ROCM_ARCH" {
   default     = ""
   description = "gfx targets of LMCache; empty: all it supports"
-  validation {
-    condition     = length(setsubtract(split(";", LMCACHE_ROCM_ARCH == "" ? PYTORCH_ROCM_ARCH : LMCACHE_ROCM_ARCH), split(";", PYTORCH_ROCM_ARCH))) == 0
-    error_message = "LMCACHE_ROCM_ARCH has a gfx target that PYTORCH_ROCM_ARCH has not."
-  }
 }
 variable "INSTALL_LMCACHE" {
   default     = "false"
@@ -221,20 +197,54 @@ variable "AWS_ACCESS_KEY_ID" { default = "" }
 variable "AWS_SECRET_ACCESS_KEY" { default = "" }
 
 # As docker/archs.yaml has it; a test compares.
+archs         = ["gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1101", "gfx1150", "gfx1151", "gfx1200", "gfx1201"]
 archs_of_fa   = ["gfx90a", "gfx942", "gfx950"]
 archs_of_rest = ["gfx942", "gfx950"]
 
+function "words" {
+  params = [asked]
+  result = asked == "" ? [] : split(";", asked)
+}
+arch_lists = {
+  PYTORCH_ROCM_ARCH = { asked = split(";", PYTORCH_ROCM_ARCH), allowed = archs }
+  FA_ROCM_ARCH      = { asked = words(FA_ROCM_ARCH), allowed = archs_of_fa }
+  AITER_ROCM_ARCH   = { asked = words(AITER_ROCM_ARCH), allowed = archs_of_rest }
+  MORI_ROCM_ARCH    = { asked = words(MORI_ROCM_ARCH), allowed = archs_of_rest }
+  DEEPEP_ROCM_ARCH  = { asked = words(DEEPEP_ROCM_ARCH), allowed = archs_of_rest }
+  LMCACHE_ROCM_ARCH = { asked = words(LMCACHE_ROCM_ARCH), allowed = archs_of_rest }
+}
+# A variable, because only those are validated; one for all lists, because a file that declares a list anew would take
+# the list's own validation away.
+variable "refused_archs" {
+  default = join("\n", concat(
+    [
+      for name, list in arch_lists :
+      "${name} cannot be '${join(";", list.asked)}'; allowed: ${join(", ", list.allowed)}, joined by ; without blanks"
+      if length(setsubtract(list.asked, list.allowed)) > 0
+    ],
+    [
+      for name, list in arch_lists : "${name} has a gfx target that PYTORCH_ROCM_ARCH has not"
+      if length(setsubtract(setintersection(list.asked, list.allowed), arch_lists.PYTORCH_ROCM_ARCH.asked)) > 0
+    ],
+  ))
+  description = "set by this file: what is wrong with the lists of gfx targets"
+  validation {
+    condition     = refused_archs == ""
+    error_message = refused_archs
+  }
+}
+
 # What a component supports of PYTORCH_ROCM_ARCH, or of a shorter list that somebody asks for.
 function "narrowed" {
-  params = [asked, supported]
+  params = [list]
   result = join(";", [
     for arch in split(";", PYTORCH_ROCM_ARCH) : arch
-    if contains(supported, arch) && (asked == "" ? true : contains(split(";", asked), arch))
+    if contains(list.allowed, arch) && (length(list.asked) == 0 ? true : contains(list.asked, arch))
   ])
 }
 function "targets_of" {
-  params = [asked, supported]
-  result = narrowed(asked, supported) == "" ? "none" : narrowed(asked, supported)
+  params = [list]
+  result = narrowed(list) == "" ? "none" : narrowed(list)
 }
 
 function "unresolved" {
@@ -249,11 +259,11 @@ function "recipe" {
   result = unresolved(args) == "" ? RECIPE : "not resolved: ${unresolved(args)}; put -f pins.json first, and see: inv pins"
 }
 
-fa_archs      = targets_of(FA_ROCM_ARCH, archs_of_fa)
-aiter_archs   = targets_of(AITER_ROCM_ARCH, archs_of_rest)
-mori_archs    = targets_of(MORI_ROCM_ARCH, archs_of_rest)
-deepep_archs  = targets_of(DEEPEP_ROCM_ARCH, archs_of_rest)
-lmcache_archs = targets_of(LMCACHE_ROCM_ARCH, archs_of_rest)
+fa_archs      = targets_of(arch_lists.FA_ROCM_ARCH)
+aiter_archs   = targets_of(arch_lists.AITER_ROCM_ARCH)
+mori_archs    = targets_of(arch_lists.MORI_ROCM_ARCH)
+deepep_archs  = targets_of(arch_lists.DEEPEP_ROCM_ARCH)
+lmcache_archs = targets_of(arch_lists.LMCACHE_ROCM_ARCH)
 ainic         = contains(["ainic", "all"], NIC_BACKEND)
 bnxt          = contains(["bnxt", "all"], NIC_BACKEND)
 sccache       = USE_SCCACHE == "1"

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from .. import errors
+
 LARGEST = 256 << 10
 """Bytes of a file that is looked into: who writes a secret down writes a small file."""
 
@@ -100,10 +102,19 @@ def _is_reference(value: str) -> bool:
 
 
 def masked(text: str) -> str:
-    """The text without its secrets."""
-    for hit in sorted(in_text(text), key=lambda hit: -hit.begin):
-        text = text[: hit.begin] + "***" + text[hit.end :]
-    return text
+    """The text as it may be shown: without its secrets, and without logins."""
+    shown, at = "", 0
+    for hit in sorted(in_text(text), key=lambda hit: hit.begin):  # one may lie in another
+        if hit.begin >= at:
+            shown += text[at : hit.begin] + "***"
+        at = max(at, hit.end)
+    return errors.masked(shown + text[at:])
+
+
+def hidden(problem: errors.Problem) -> errors.Problem:
+    """The problem as it may be shown where it quotes a file that may hold secrets of any kind."""
+    message, hint, context = map(masked, (problem.message, problem.hint, problem.context))
+    return problem._replace(message=message, hint=hint, context=context)
 
 
 def _shaped(text: str) -> Iterator[Hit]:

@@ -105,7 +105,12 @@ def check_args(stack: Stack, args: Resolved, goals: tuple[str, ...], given: Coll
     problems = list(args.problems)
     contexts = tier_inputs.contexts_of(stack, args, given)
     tiers = stack.chain(*goals)
-    known = frozenset[str]().union(*(tier_inputs.declared(stack, tier, args, contexts) for tier in tiers))
+    try:
+        known = frozenset[str]().union(*(tier_inputs.declared(stack, tier, args, contexts) for tier in tiers))
+    except ConfigError:
+        if problems:  # a wrong value leads a FROM nowhere: that is no mistake of the Dockerfile
+            raise ConfigError.of(problems) from None
+        raise
     known |= {source.remote for source in stack.fetched.values()}
     known |= {spec.within for spec in stack.args if spec.name in known}
     for arg in args.values:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from ..errors import Place, Problem
 from ..recipe import pins as lock
 from ..recipe.dockerfile.expand import ExpandError, expand
 from ..recipe.dockerfile.model import Arg, Instruction
 from ..recipe.dockerfile.refs import RefError, parse_remote
+from .installers import installer
 from .material import Case, Recipe, Step, find
 from .shell import Command
 
 _SUMS = frozenset({"b2sum", "sha256sum", "sha384sum", "sha512sum", "shasum"})
 _LOCAL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])[:/]")
 _NAMED_OUTPUT = re.compile(r"--output(?:-document)?=(.+)")
+_AUTHORITY = re.compile(r"-[fgikqsvLORS]*[buH]|--(?:user|proxy-user|password|http-user|http-password|header|cookie)")
+"""Options whose value says who asks: it is never what is fetched, and not to be shown as that."""
 _LISTED = re.compile(r"--(?:input-file|config)=(.+)")
 _FINGERPRINT = re.compile(r"\$\{?\w*fingerprint\b.*|[0-9A-F]{40}", re.IGNORECASE)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
-_PIP = re.compile(r"pip[0-9.]*")
-_PYTHON = re.compile(r"python[0-9.]*")
 _UNSIGNED = re.compile(
     r"--allow-unauthenticated|--force-yes|--allow-insecure-repositories|\[[^\]]*trusted=yes|Trusted:\s*yes"
     r"|\b(AllowUnauthenticated|Allow\w*InsecureRepositories)[\s=\"']+(1|true|yes)",
@@ -74,7 +76,11 @@ def _fetches(command: Command) -> bool:
 def _operand(command: Command) -> str:
     """The URL, or the first word that may hold one."""
     told = [found[1] if (found := _LISTED.fullmatch(word)) else word for word in command.words[1:]]
-    words = [word for word in told if not word.startswith("-") and word != "download-file"]
+    words = [
+        word
+        for before, word in pairwise((command.program, *told))
+        if not word.startswith("-") and word != "download-file" and ("://" in word or not _AUTHORITY.fullmatch(before))
+    ]
     return next((word for word in words if "://" in word), words[0] if words else "")
 
 
@@ -245,22 +251,6 @@ def installs(case: Case) -> Iterator[Problem]:
                     "pip install --require-hashes -r LOCK (uv pip compile --generate-hashes writes one), or --no-index"
                 )
                 yield Problem("unlocked-install", message, hint, place=step.place(command))
-
-
-def installer(command: Command) -> tuple[str, ...]:
-    """``pip install ...`` however it is started; empty for other commands."""
-    words = command.words
-    if _PYTHON.fullmatch(command.program) and "-m" in words:
-        words = words[words.index("-m") + 1 :]
-    elif command.program == "uv" and words[1:2] in {("pip",), ("tool",)}:
-        words = (" ".join(words[:2]), *words[2:])
-    name = words[0].rpartition("/")[2] if words else ""
-    if name in {"easy_install", "uvx"}:
-        return words if len(words) > 1 else ()
-    if not (_PIP.fullmatch(name) or name in {"uv", "uv pip", "uv tool", "pipx"}):
-        return ()
-    verb = next((word for word in words[1:] if not word.startswith("-")), "")
-    return (name, verb, *words[1:]) if verb in {"install", "download", "wheel", "sync", "run"} else ()
 
 
 # --- apt ------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ Nothing is expanded: ``$X`` stays as it is written, and a command substitution i
 
 from __future__ import annotations
 
-import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -13,10 +12,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from ..recipe.dockerfile.lexer import lex
 from .fates import Fate, Options, Token, fates
 from .wrappers import EXECS, SHELLS, WRAPPERS, script_of, unwrapped
 
 _KEYWORDS = frozenset({"if", "then", "elif", "else", "while", "until", "do", "!", "{", "time"})
+_RUN = re.compile(r"(?i)\A\s*(?:ONBUILD(?:\s|\\\n)+)?RUN\b")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=", re.ASCII)
 
 
@@ -55,16 +56,28 @@ def commands(text: str, line: int = 1, column: int = 1, options: Options = Optio
 
 def instruction(text: str, line: int, options: Options = Options()) -> tuple[Command, ...]:  # noqa: B008 - frozen
     """The commands of a RUN (or ONBUILD RUN) as it stands in a Dockerfile from ``line`` on."""
-    body = re.sub(r"(?i)\A\s*(?:ONBUILD\s+)?RUN\b", lambda match: " " * len(match[0]), text)
-    # Comment lines between continuations are no part of the command: as a continuation they keep every other place.
-    body = re.sub(r"(?m)^[ \t]*#.*\n", lambda match: " " * (len(match[0]) - 2) + "\\\n", body)
-    form = re.match(r"(?:\s|\\\n|--\S+)*", body)
-    rest = body[form.end() :] if form else body
-    try:
-        words = json.loads(rest) if rest.startswith("[") else None
-    except ValueError:
-        words = None
-    return commands(body, line, 1, options) if words is None else arguments([str(word) for word in words], line)
+    for node in lex(text).nodes[:1]:
+        if (node.trigger or node).is_json:
+            return arguments((node.trigger or node).words, line)
+    body = re.sub(_RUN, lambda match: re.sub(r"\w", " ", match[0]), _continued(text))
+    return commands(body, line, 1, options)
+
+
+def _continued(text: str) -> str:
+    """The instruction with its continuations as a shell knows them; every word keeps its place.
+
+    Where a line is continued, BuildKit allows blanks behind the backslash, and passes over comments and blank lines.
+    """
+    lines = text.split("\n")
+    for at, line in enumerate(lines[:-1]):
+        bare = line.rstrip(" \t\r")
+        if at and (not line.strip() or line.lstrip().startswith("#")):
+            lines[at] = "\\"
+        elif bare.endswith("\\") and not bare.endswith("\\\\"):
+            lines[at] = bare
+        else:
+            break
+    return "\n".join(lines)
 
 
 def arguments(words: Sequence[str], line: int = 1) -> tuple[Command, ...]:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from ..errors import Problem
 from . import fetching
+from .installers import installer, operands
 from .material import Case, Step
 from .shell import Command
 
@@ -16,13 +17,6 @@ _PINNED = re.compile(r"[\w.\[\],-]+\s*(?:===?)\s*[^*]+")
 _REMOTE = re.compile(r"(?:[\w.\[\],-]+\s*@\s*)?(?:git\+|https?://|hg\+|svn\+)")
 _FILE = re.compile(r"[.~/$]|.*\.(?:whl|tar\.gz|zip|txt|toml)\b|.*[/\\]")
 _LOCKED = {"--require-hashes", "--no-index", "--locked", "--frozen"}
-_EDITABLE = {"-e", "--editable"}
-_FLAGS = frozenset((
-    "-U", "-q", "-v", "-qq", "--upgrade", "--no-deps", "--user", "--pre", "--force-reinstall", "--no-cache-dir",
-    "--no-cache", "--no-build-isolation", "--system", "--quiet", "--verbose", "--break-system-packages",
-    "--ignore-installed", "--prefer-binary", "--no-compile", "--reinstall", "--disable-pip-version-check",
-    "--isolated", "--use-pep517", "--no-warn-script-location", "--exact", "--strict",
-))  # fmt: skip
 _HUBS = {"hf", "huggingface-cli"}
 
 
@@ -69,19 +63,13 @@ def _of_command(step: Step, command: Command) -> Iterator[Problem]:
 
 def _unpinned(command: Command) -> Iterator[str]:
     """The requirements of an installer that can move."""
-    words = fetching.installer(command)
+    words = installer(command)
     if not words or _LOCKED & set(words) or {"PIP_REQUIRE_HASHES=1", "PIP_NO_INDEX=1"} & set(command.given):
         return
     named = words[0] in {"easy_install", "uvx"}
-    verb = "" if named else words[1]
-    if verb in {"sync", "run"}:
+    if not named and words[1] in {"sync", "run"}:
         return
-    before = ""
-    for word in words[1 if named else 2 :]:
-        valued = before.startswith("-") and "=" not in before and before not in _FLAGS | _EDITABLE
-        if word != verb and not word.startswith("-") and not valued and not _is_pinned(word):
-            yield word
-        before = word
+    yield from (word for word in operands(words[0], words[1 if named else 2 :]) if not _is_pinned(word))
 
 
 def _is_pinned(word: str) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..errors import Outcome, Problem
+from ..errors import Outcome, Problem, masked
 from ..recipe.stack import Stack
 from ..report.units import size
 from ..settings import Settings
@@ -36,6 +36,11 @@ class Finding:
     remedy: str = ""
     outcome: Outcome = Outcome.OK
     subject: str = ""
+
+    @property
+    def shown(self) -> Finding:
+        """The same without logins: addresses come from the environment of this host."""
+        return replace(self, message=masked(self.message), remedy=masked(self.remedy), subject=masked(self.subject))
 
 
 @dataclass(frozen=True)

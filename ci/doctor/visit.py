@@ -148,7 +148,7 @@ def _merged(found: Iterable[Finding]) -> Iterator[Finding]:
 
 def render(found: Sequence[Finding]) -> Answer:
     """Failures first, a remedy beside its finding or below it, one word at the end."""
-    ordered = sorted(found, key=lambda each: STATES.index(each.state))
+    ordered = sorted((each.shown for each in found), key=lambda each: STATES.index(each.state))
     width = max((len(each.check) for each in ordered), default=0)
     lines = [line for each in ordered for line in _lines(each, width)]
     fails, warns = (sum(each.state == state for each in ordered) for state in ("fail", "warn"))

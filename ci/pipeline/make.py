@@ -117,7 +117,13 @@ def decide(found: Given, wish: Wish, diff: diffs.Diff, *, everywhere: bool = Fal
     """The pipeline of a change that is known; ``everywhere``: with the places of steps that do not run as well."""
     terms = found.terms
     why = triggers.run_all(
-        terms.stack, found.args, terms.catalogue, terms.pools, top=found.repository, changed=diff.files
+        terms.stack,
+        found.args,
+        terms.catalogue,
+        terms.pools,
+        top=found.repository,
+        changed=diff.files,
+        links=diff.links,
     )
     selection = choose(terms.catalogue, diff, why, wish, pools=terms.pools, today=terms.today)
     placed = places(found, [each.step for each in selection.choices if each.runs or everywhere])

@@ -33,12 +33,28 @@ class Pattern(NamedTuple):
         first = next(number for number, part in enumerate(parts) if _is_wild(part))
         return _unescaped("/".join(parts[:first]))
 
+    def enters(self, folder: str) -> bool:
+        """Whether its wildcards can match below ``folder``."""
+        if self.regex is None:
+            return False
+        parts, inside = self.path.split("/"), folder.removesuffix("/").split("/")
+        for part, name in zip(parts, inside, strict=False):
+            if part == "**":
+                return True
+            if not re.fullmatch(go_glob(part), name, re.DOTALL):
+                return False
+        return len(inside) < len(parts)
+
 
 class Paths:
-    """Files of one tree, sorted, with what patterns find among them; made once for all lists of patterns."""
+    """Files of one tree, sorted, with what patterns find among them; made once for all lists of patterns.
 
-    def __init__(self, files: Iterable[str]) -> None:
+    ``links`` are those that are links or submodules.
+    """
+
+    def __init__(self, files: Iterable[str], links: Iterable[str] = ()) -> None:
         self.files = tuple(sorted(set(files)))
+        self.links = tuple(sorted(set(links)))
         self._known = frozenset(self.files)
         self._below: dict[str, list[str]] = {}
         for file in self.files:
@@ -100,7 +116,19 @@ class Globs:
         """
         wanted = (each for each in self.patterns if not each.takes_back)
         ways = ((above, each.written) for each in wanted for above in ancestors(each.literal) if above != each.path)
-        return min((way for way in ways if way[0] in paths), default=None)
+        found = [way for way in ways if way[0] in paths]
+        found += [(link, pattern) for link in paths.links if (pattern := self._entered(link, paths))]
+        return min(found, default=None)
+
+    def _entered(self, link: str, paths: Paths) -> str:
+        """The pattern whose wildcards can match below ``link``, unless a later one takes all of that back."""
+        found = ""
+        for each in self.patterns:
+            if each.takes_back:
+                found = "" if link in paths.taken(each) else found
+            elif each.enters(link):
+                found = each.written
+        return found
 
 
 @lru_cache(maxsize=4096)

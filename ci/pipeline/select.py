@@ -79,7 +79,7 @@ def choose(
     """
     _refuse_unknown(catalogue, wish.only)
     found = asked(wish, pools)
-    paths = Paths(diff.files)
+    paths = Paths(diff.files, diff.links)
     globs = _globs(catalogue, pools)
     everything = found.everything or ("" if wish.only else _everything(diff, triggers, paths, globs[None]))
     nothing = "" if everything else _nothing(paths, globs[None])
@@ -152,7 +152,7 @@ def _by_sources(sources: Globs, paths: Paths) -> tuple[bool, str]:
     if match := sources.first(paths):
         return True, f"{shown(match[0])} matches its source {match[1]}"
     if match := sources.leads(paths):
-        return True, f"{shown(match[0])}, which its source {match[1]} lies below, changed"
+        return True, f"{shown(match[0])}, which its source {match[1]} may lie below, changed"
     count = len(paths.files)
     return False, f"none of {count} changed files matches its sources" if count > 1 else _one(paths.files[0])
 

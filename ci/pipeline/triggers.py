@@ -36,15 +36,23 @@ class _Need(NamedTuple):
 
 
 def run_all(
-    stack: Stack, args: Resolved, catalogue: Catalogue, pools: Pools, *, top: Path | None, changed: Collection[str]
+    stack: Stack,
+    args: Resolved,
+    catalogue: Catalogue,
+    pools: Pools,
+    *,
+    top: Path | None,
+    changed: Collection[str],
+    links: Collection[str] = (),
 ) -> Mapping[str, str]:
     """Those of the ``changed`` paths (deleted ones too) on which every step of ``catalogue`` depends, each with why.
 
-    ``top`` is the tree they are relative to.  Raises ``ConfigError`` where a Dockerfile or pattern cannot be meant.
+    ``links`` are those that are links or submodules, ``top`` is the tree they are relative to.  Raises ``ConfigError``
+    where a Dockerfile or pattern cannot be meant.
     """
     if top is None or not changed:
         return {}
-    paths = Paths(changed)
+    paths = Paths(changed, links)
     found: dict[str, str] = {}
     for path, why in _found(stack, args, catalogue, pools, _Tree(top.resolve(), paths)):
         found.setdefault(path, why)
@@ -79,6 +87,8 @@ def _found(stack: Stack, args: Resolved, catalogue: Catalogue, pools: Pools, tre
     refuse(tuple(problems))
     for file, pattern in rules.matches(tree.paths):
         yield file, f"run_all of {pools.file} has {pattern}"
+    if way := rules.leads(tree.paths):
+        yield way[0], f"run_all of {pools.file} has {way[1]}, which may lie below it"
 
 
 def _recipe(stack: Stack, catalogue: Catalogue, tested: Collection[str]) -> Iterator[tuple[Path, str]]:

@@ -153,7 +153,8 @@ def _absent(terms: Terms, placed: Placed, *, strict: bool) -> Absent:
     able = terms.catalogue.runtime == "rocm" or terms.catalogue.runs_on_cpu(step.name)
     label = f"{step.name} ({arch}) is not run" if arch else f"{step.name} is not run"
     pool = on_pool(terms.builder) if strict and able and not excused else None
-    return Absent(_test_key(step.name, arch, 0), label, str(placed), pool)
+    why = str(step.skip) if excused else str(placed)
+    return Absent(_test_key(step.name, arch, 0), label, why, pool)
 
 
 def _words(terms: Terms, step: Step, *, needs_gpu: bool, bundled: bool) -> Iterator[str]:

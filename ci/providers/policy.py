@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,15 @@ from .. import documents
 from ..errors import ConfigError, Problem
 from ..errors import Place as Position
 from ..names import Place
-from ..settings import Settings
+from ..settings import Settings, emptied
 from ..world import files
 from .facts import Facts
 
 NAME = "ROCM_CI_POLICY"
 HOST = Path("/etc/rocm-ci/policy.yaml")
 """The host's own policy: where it is there, no variable names another."""
+
+_PORT = re.compile(r":\d+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ def policy_of(settings: Settings, trees: Callable[[], Iterable[Path]], host: Pat
     ``trees``, which the code under test can write.
     """
     setting = settings.get(NAME)
+    if not setting.value.strip():
+        raise ConfigError.of([emptied(f"environment variable {NAME}")])
     path = Path(setting.value)
     if setting.source == "default":
         path = host
@@ -133,7 +139,16 @@ def _by_one_name(place: Place) -> Place:
     from ..world.registry_session import API_HOSTS  # a host without a policy waits for no HTTP client
 
     host = place.host.lower().removesuffix(":443")
+    if _is_loopback(name := _PORT.sub("", host)):
+        host = "localhost" + host.removeprefix(name)
     return Place(API_HOSTS.get(host, host), place.namespace)
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
 def _place(document: documents.Document, path: tuple[str, str], problems: list[Problem]) -> tuple[Place, ...]:

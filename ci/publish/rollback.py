@@ -11,6 +11,7 @@ from .journal import Entry
 from .lease import held
 from .manifest import Release, Standing
 from .places import Places
+from .status import next_step
 from .switch import Switched, advance, moment, outstanding, prepared, repair
 
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
@@ -53,8 +54,8 @@ def resolve(places: Places, to: str) -> str:
 def _current(places: Places) -> tuple[Standing, str]:
     current = places.standing()
     if current is None:
-        hint = "inv release-nightly makes its first release"
-        raise ConfigError("no-standing", f"channel {places.channel.name} was never released", hint=hint)
+        message = f"channel {places.channel.name} was never released"
+        raise ConfigError("no-standing", message, hint=next_step(places))
     return current
 
 

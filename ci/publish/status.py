@@ -154,18 +154,19 @@ def _of_age(places: Places, standing: Standing, age: float | None) -> Iterator[F
     hours = places.channel.fresh_hours
     if hours and age is None:
         message = f"channel {places.channel.name} does not say when it was switched: {standing.at!r}"
-        yield Finding(Outcome.CONTRACT, Problem("no-time", message, _next(places)))
+        yield Finding(Outcome.CONTRACT, Problem("no-time", message, next_step(places)))
     elif hours and age is not None and age > hours * 3600:
         message = f"channel {places.channel.name} is {age / 3600:.0f} hours old, its policy allows {hours}"
-        yield Finding(Outcome.FAILED, Problem("stale", message, _next(places)))
+        yield Finding(Outcome.FAILED, Problem("stale", message, next_step(places)))
 
 
 def _empty(places: Places) -> Finding:
     message = f"nothing was ever released in channel {places.channel.name}"
-    return Finding(Outcome.EMPTY, Problem("never-released", message, _next(places)))
+    return Finding(Outcome.EMPTY, Problem("never-released", message, next_step(places)))
 
 
-def _next(places: Places) -> str:
+def next_step(places: Places) -> str:
+    """The command that gives the channel a release, or a newer one, and what it does."""
     name = places.channel.name
     if places.channel.images:
         return f"inv promote HEAD --to {name} lets it stand at that commit's images"

@@ -165,6 +165,21 @@ def switch(name: str, text: str, allowed: Sequence[str] = ()) -> Checked:
     return Checked(text, problems=(Problem("wrong-value", f"{name} cannot be {text!r}", hint),))
 
 
+def pep440_version(name: str, text: str) -> Checked:
+    """A version as a wheel's file name has it: every program that reads it back finds the same characters."""
+    from packaging.version import InvalidVersion, Version
+
+    hint = "expected a version such as 0.12.0rc1, 0.12.1.dev5+g0123456789ab or 0.0.0+rocm (PEP 440)"
+    try:
+        canonical = str(Version(text))
+    except InvalidVersion:
+        canonical = ""
+    if text and canonical == text:
+        return Checked(text)
+    hint = f"expected {canonical}, its canonical spelling (PEP 440)" if canonical else hint
+    return Checked(text, problems=(Problem("wrong-value", f"{name} cannot be {text!r}", hint),))
+
+
 def git_url(name: str, text: str) -> Checked:
     """A repository by https, or by git from a mirror; the path ends in ``.git``, else BuildKit takes it for a file."""
     if re.fullmatch(r"(https|git)://[^\s#?@]+\.git", text):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from .. import documents
-from ..errors import Problem
+from ..errors import LOGIN, Problem
 
 FILE = "pins.json"
 MARK = "unresolved:"
@@ -64,8 +64,15 @@ def expected(name: str, value: str) -> str:
 
 
 def problems(document: documents.Document) -> Iterator[Problem]:
-    """Values that are neither the thing itself nor marked as unresolved: a tag can move, a short commit is no pin."""
+    """Values that are neither the thing itself nor marked as unresolved: a tag can move, a short commit is no pin.
+
+    And those with a login: it would be in the build arguments, the labels and the files of every image.
+    """
     for name, value in document.value.items():
+        if isinstance(value, str) and LOGIN.search(value):
+            hint = "write it without credentials; git and the engine have their own places for a login"
+            yield Problem("login-in-lock", f"{name} holds a login", hint, place=document.place(name))
+            continue
         if not isinstance(value, str) or value.startswith(MARK):
             continue
         if words := expected(name, value):

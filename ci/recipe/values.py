@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import Problem
-from ..settings import Setting, Settings
+from ..settings import Setting, Settings, emptied
 from . import args as types
 from . import pins
 from .stack import ArgSpec, Stack
@@ -60,7 +60,7 @@ def resolve_args(stack: Stack, settings: Settings, table: Sequence[types.Arch]) 
             able = types.Able(table, spec.feature, spec.within, outer)
             checked = types.part_of(spec.name, setting.value, able, given=_given(setting.source))
         else:
-            checked = _checked(spec, setting.value, stack, table, nic)
+            checked = by_type(spec, setting.value, stack, table, nic)
         values.append(ArgValue(spec.name, checked.value, setting.source or f"stack {spec.place}"))
         notices += checked.notices
         place = None if _given(setting.source) else spec.place
@@ -121,8 +121,7 @@ def _raw(spec: ArgSpec, settings: Settings, stack: Stack) -> Setting:
 
 def _emptied(spec: ArgSpec, setting: Setting) -> Iterator[Problem]:
     if _given(setting.source):
-        message = f"environment variable {spec.name} is set but empty"
-        yield Problem("empty-value", message, "give it a value or do not set it")
+        yield emptied(f"environment variable {spec.name}")
 
 
 def _undeclared(stack: Stack, settings: Settings, nic: str) -> Iterator[Problem]:
@@ -136,7 +135,8 @@ def _undeclared(stack: Stack, settings: Settings, nic: str) -> Iterator[Problem]
             yield from unused or [Problem("unused-arg", message, "do not set it, or choose another --stack")]
 
 
-def _checked(spec: ArgSpec, value: str, stack: Stack, table: Sequence[types.Arch], nic: str) -> types.Checked:
+def by_type(spec: ArgSpec, value: str, stack: Stack, table: Sequence[types.Arch], nic: str) -> types.Checked:
+    """A ``value`` of the argument, under a NIC backend, as its closed type has it."""
     if spec.type == "arch-list":
         return types.arch_list(spec.name, value, table, spec.feature)
     if spec.type == "nic-backend":
@@ -150,5 +150,6 @@ def _checked(spec: ArgSpec, value: str, stack: Stack, table: Sequence[types.Arch
     simple: Mapping[str, Callable[[str, str], types.Checked]] = {
         "git-url": types.git_url,
         "git-commit": types.git_commit,
+        "pep440-version": types.pep440_version,
     }
     return simple[spec.type](spec.name, value) if spec.type in simple else types.Checked(value)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..answer import Answer
+from ..audit import secrets
 from ..errors import Outcome, Problem
 from ..printable import printable
 from .units import counted
@@ -37,7 +38,8 @@ def answer(
     rows: Sequence[Row],
     unapplied: Unapplied | None = None,
 ) -> Answer:
-    """All findings in the order given; one error makes the outcome ``config``, warnings change nothing."""
+    """All findings in the order given, without secrets; one error makes the outcome ``config``, warnings none."""
+    rows = [row._replace(problem=secrets.hidden(row.problem)) for row in rows]
     errors = sum(row.level == "error" for row in rows)
     outcome = Outcome.CONFIG if errors else Outcome.OK
     lines = [line for row in rows for line in _lines(row)]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from ..errors import Outcome, Problem
+from ..errors import Outcome, Problem, masked
 from ..printable import printable
 from ..providers.folding import Folding
 from ..world.clock import Clock
@@ -52,8 +52,8 @@ class Console:
         self._build: Build | None = None
 
     def say(self, text: str) -> None:
-        """A message as it is; it may have several lines."""
-        self._write("\n".join(map(self._folding.safe, text.split("\n"))))
+        """A message, of several lines perhaps, as it is but for logins."""
+        self._write("\n".join(map(self._folding.safe, masked(text).split("\n"))))
 
     def notice(self, text: str) -> None:
         """Something the caller wrote was taken in another way, or is worth knowing."""
@@ -103,7 +103,10 @@ class Console:
 
     def _annotate(self, level: str, problem: Problem | None, text: str) -> None:
         line = self._folding.annotation(
-            level, problem.reference if problem else "", printable_lines(text), problem.place if problem else None
+            level,
+            problem.reference if problem else "",
+            printable_lines(masked(text)),
+            problem.place if problem else None,
         )
         if line:
             self._write(line)

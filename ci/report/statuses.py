@@ -48,9 +48,10 @@ def _text(found: Status) -> Iterator[str]:
         yield f"  run {found.run} is at work on it now"
     yield from (f"  journal: {_entry(entry)}" for entry in found.entries)
     for each in found.findings:
-        yield f"  {each.problem.message}"
-        yield from (f"    {line}" for line in each.problem.context.splitlines())
-        yield f"  next: {each.problem.hint}"
+        problem = each.problem.shown
+        yield f"  {problem.message}"
+        yield from (f"    {line}" for line in problem.context.splitlines())
+        yield f"  next: {problem.hint}"
 
 
 def _pointer(row: Pointer) -> str:
@@ -91,9 +92,9 @@ def _document(found: Status) -> dict[str, Any]:
             {
                 "outcome": each.outcome,
                 "reference": each.problem.reference,
-                "message": each.problem.message,
-                "hint": each.problem.hint,
-                "context": each.problem.context,
+                "message": each.problem.shown.message,
+                "hint": each.problem.shown.hint,
+                "context": each.problem.shown.context,
             }
             for each in found.findings
         ],

@@ -91,6 +91,10 @@ class Health(NamedTuple):
 PROFILES = ("pr", "main", "nightly", "full")
 """The pipelines there are."""
 
+_MOST_SHARDS = 1000
+_MOST_OF_A_LIMIT = {"minutes": 10_080, "silent_minutes": 10_080, "grace_seconds": 3600}
+"""A week, and an hour."""
+
 _SHELL = ("bash", "-e", "-o", "pipefail", "-c")
 
 
@@ -254,7 +258,7 @@ def _step(name: str, data: Mapping[str, Any], bounds: Mapping[str, Bounds]) -> S
         secrets=tuple(data.get("secrets", ())),
         models=tuple(data.get("models", ())),
         workdir=data.get("workdir", "{suite}"),
-        shards=data.get("shards", 1),
+        shards=int(data.get("shards", 1)),
         ready=Ready(**data["ready"]) if "ready" in data else None,
         skip=_exemption(data["skip"]) if "skip" in data else None,
         skips=tuple(_exemption(each) for each in data.get("skips", ())),
@@ -357,11 +361,13 @@ def _variant_problems(
         if arch not in archs:
             place = document.place(*path, "needs", "archs", index)
             yield Problem("unknown-arch", f"no arch {arch!r}", documents.suggest(arch, archs), place=place)
-    if variant.get("shards", 1) < 1:
-        yield Problem("wrong-value", "shards must be 1 or more", place=document.place(*path, "shards"))
-    for key in ("minutes", "silent_minutes", "grace_seconds"):
-        if variant.get("limits", {}).get(key, 1) <= 0:
-            yield Problem("wrong-value", f"{key} must be above 0", place=document.place(*path, "limits", key))
+    if not 1 <= variant.get("shards", 1) <= _MOST_SHARDS:
+        message = f"shards must be 1 or more, and at most {_MOST_SHARDS}"
+        yield Problem("wrong-value", message, place=document.place(*path, "shards"))
+    for key, most in _MOST_OF_A_LIMIT.items():
+        if not 0 < variant.get("limits", {}).get(key, 1) <= most:
+            message = f"{key} must be above 0, and at most {most}"
+            yield Problem("wrong-value", message, place=document.place(*path, "limits", key))
     if "skip" in variant:
         yield from _date_problem(variant["skip"], partial(document.place, *path, "skip", "until"))
 

@@ -5,7 +5,7 @@ Plain git answers; GitPython finds out why it could not, which takes longer than
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +16,11 @@ from .process import Command, Finished, Run, begin, run
 
 # env(1) adds to the caller's environment: in a partial clone git would otherwise fetch what it finds missing.
 _OFFLINE = ("env", "GIT_ALLOW_PROTOCOL=none", "git", "--no-optional-locks", "-c", "core.fsmonitor=false")
-_COMPARE = ("--name-only", "-z", "--no-renames", "--ignore-submodules=none")
-_STATUS = ("status", "--porcelain", "-z", "--no-renames", "--ignore-submodules=none", "--untracked-files=all")
+_COMPARE = ("--raw", "-z", "--no-renames", "--ignore-submodules=none")
+_STATUS = ("status", "--porcelain=v2", "-z", "--no-renames", "--ignore-submodules=none", "--untracked-files=all")
+_LINKS = frozenset(("120000", "160000"))
+"""The modes of a link and of a submodule."""
+
 _FETCHING = 900.0
 """Seconds for more commits of a large repository."""
 
@@ -27,12 +30,14 @@ class Diff(NamedTuple):
 
     Both names of a rename are there, deleted files, and files of the working tree that no commit has, unless they are
     ignored; a submodule is its folder.  ``base`` is the commit they were counted from.  Where that could not be told,
-    ``unknown`` says why and what to do, and the files mean nothing.
+    ``unknown`` says why and what to do, and the files mean nothing.  ``links`` are those of the files that are, or
+    were, a link or a submodule: more than they may have changed below them.
     """
 
     files: tuple[str, ...] = ()
     base: str = ""
     unknown: str = ""
+    links: tuple[str, ...] = ()
 
 
 def against(top: Path, *bases: str, start: Run = run) -> Diff:
@@ -75,12 +80,12 @@ def _asked(top: Path, bases: Callable[[], tuple[str, ...]], start: Run) -> Diff:
         question = Command((*_OFFLINE, "-C", str(top), *_STATUS), brief=True, exact=True)
         status = begin(question) if start is run else partial(start, question)
         found = bases()
-        files: set[str] = set()
+        files: dict[str, bool] = {}
         for base in found:
             differ = _git(top, start, "diff-tree", "-r", *_COMPARE, base, "HEAD")
-            files.update(_records(differ, f"git cannot compare HEAD with {base[:12]}"))
-        files.update(record[3:] for record in _records(status(), "git cannot tell about the working tree"))
-        return Diff(tuple(sorted(files)), found[0])
+            _note(files, _compared(_records(differ, f"git cannot compare HEAD with {base[:12]}")))
+        _note(files, _standing(top, _records(status(), "git cannot tell about the working tree")))
+        return Diff(tuple(sorted(files)), found[0], "", tuple(sorted(path for path, link in files.items() if link)))
     except _UnknownError as error:
         return Diff(unknown=str(error))
     except InfraError as error:
@@ -116,6 +121,33 @@ def _records(found: Finished, otherwise: str) -> list[str]:
     if not found.ok:
         raise _UnknownError(f"{otherwise}: {_evidence(found)}")
     return [record for record in found.stdout.split("\0") if record]
+
+
+def _note(files: dict[str, bool], found: Iterable[tuple[str, bool]]) -> None:
+    for path, link in found:
+        files[path] = link or files.get(path, False)
+
+
+def _compared(records: list[str]) -> Iterator[tuple[str, bool]]:
+    """The paths that two commits differ in, each with whether it is or was a link: ``:MODE MODE ID ID WHAT``, path."""
+    for facts, path in zip(records[::2], records[1::2], strict=True):
+        yield path, not _LINKS.isdisjoint(facts[1:].split(" ", 2)[:2])
+
+
+def _standing(top: Path, records: list[str]) -> Iterator[tuple[str, bool]]:
+    """The paths of the working tree that no commit has as they are, each with whether it is or was a link.
+
+    Git gives one of them with its modes: ``1 .. .. MODE MODE MODE ID ID PATH``, with four modes and three IDs where a
+    merge left it (``u``); of an untracked one (``?``) it gives the path, and ``/`` at the end of another repository.
+    """
+    for record in records:
+        kind = record[0]
+        if kind == "?":
+            path = record[2:]
+            yield path, path.endswith("/") or (top / path).is_symlink()
+        elif kind in "1u":
+            *facts, path = record.split(" ", 8 if kind == "1" else 10)
+            yield path, not _LINKS.isdisjoint(facts[3:7])
 
 
 def _evidence(found: Finished) -> str:

@@ -93,7 +93,7 @@ class Spans:
         try:
             yield doing
         except CiError as error:
-            told = tuple(problem.message for problem in error.problems)
+            told = tuple(problem.shown.message for problem in error.problems)
             doing.span = doing.span._replace(outcome=error.outcome, why=(*told, *doing.span.why))
             raise
         except BaseException as error:

@@ -19,7 +19,7 @@ import pytest
 from ci.check.loading import examined
 from ci.recipe import pins
 from ci.recipe import stack as stacks
-from ci.recipe.stack import HOME
+from ci.recipe.stack import HOME, ArgSpec
 from ci.recipe.values import resolve_args
 from ci.settings import capture
 from tests.engine.conftest import Cli
@@ -31,6 +31,12 @@ UPSTREAM = {
     "rust-rocm-ci", "nixl-rocm-ci", "rocshmem-rocm-ci", "deepep-rocm-ci", "smoke-test-rocm-ci",
 }  # fmt: skip
 ALL_ARCHS = ";".join(arch.name for arch in stacks.archs())
+LISTS = [
+    pytest.param(name, spec, id=f"{name}:{spec.name}")
+    for name in ("local", "vllm")
+    for spec in stacks.load(name).args
+    if spec.type == "arch-list"
+]
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +52,12 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def bake(recipe: Path, *arguments: str, lock: bool = True, **environ: str) -> subprocess.CompletedProcess[str]:
+def bake(
+    recipe: Path, *arguments: str, lock: bool = True, stack: str = "vllm", **environ: str
+) -> subprocess.CompletedProcess[str]:
     """``docker buildx bake`` as a person calls it, in the folder above the recipe and a scrubbed environment."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG") if name in os.environ}
-    names = ("pins.json", "docker-bake-rocm.hcl", "ci-rocm.hcl")[0 if lock else 1 :]
+    names = stacks.load(stack).bake[0 if lock else 1 :]
     files = [word for name in names for word in ("-f", f"{recipe.name}/{name}")]
     return subprocess.run(
         ["docker", "buildx", "bake", *files, "--progress", "quiet", *arguments],
@@ -57,8 +65,8 @@ def bake(recipe: Path, *arguments: str, lock: bool = True, **environ: str) -> su
     )  # fmt: skip
 
 
-def printed(recipe: Path, **environ: Any) -> dict[str, Any]:
-    done = bake(recipe, "--print", "*", **environ)
+def printed(recipe: Path, stack: str = "vllm", **environ: Any) -> dict[str, Any]:
+    done = bake(recipe, "--print", "*", stack=stack, **environ)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     document["target"] = {name: each for name, each in document["target"].items() if not name.startswith("_")}
@@ -118,7 +126,8 @@ def test_upstreams_targets_and_groups_are_there(recipe: Path) -> None:
     ("environ", "message"),
     [
         ({"NIC_BACKEND": "mlx5"}, "NIC_BACKEND is none, ainic, bnxt or all"),
-        ({"PYTORCH_ROCM_ARCH": "gfx94a"}, "gfx targets of docker/archs.yaml"),
+        ({"PYTORCH_ROCM_ARCH": ""}, "PYTORCH_ROCM_ARCH cannot be ''"),
+        ({"AITER_ROCM_ARCH": ";"}, "AITER_ROCM_ARCH cannot be ';'"),
         ({"PYTORCH_ROCM_ARCH": "gfx942", "DEEPEP_ROCM_ARCH": "gfx950"}, "DEEPEP_ROCM_ARCH has a gfx target"),
         ({"PYTORCH_ROCM_ARCH": "gfx942", "FA_ROCM_ARCH": "gfx950"}, "FA_ROCM_ARCH has a gfx target"),
         ({"UBUNTU_CODENAME": "noble"}, "UBUNTU_CODENAME is jammy"),
@@ -131,6 +140,32 @@ def test_what_cannot_be_meant_is_refused(recipe: Path, environ: dict[str, Any], 
     done = bake(recipe, "--print", "test-rocm", **environ)
     assert done.returncode
     assert message in done.stderr
+
+
+def supporting(spec: ArgSpec) -> list[str]:
+    """The targets that ``inv`` allows in a list."""
+    return [arch.name for arch in stacks.archs() if not spec.feature or spec.feature in arch.supports]
+
+
+@pytest.mark.parametrize(("stack", "spec"), LISTS)
+def test_a_list_of_targets_may_be_what_the_table_of_targets_allows(recipe: Path, stack: str, spec: ArgSpec) -> None:
+    allowed = supporting(spec)
+    given: dict[str, Any] = {"PYTORCH_ROCM_ARCH": ALL_ARCHS, spec.name: ";".join(allowed)}
+    targets = printed(recipe, stack, **given)["target"].values()
+    assert {target.get("args", {}).get(spec.name) for target in targets} - {None} == {given[spec.name]}
+    others = [arch.name for arch in stacks.archs() if arch.name not in allowed]
+    for wrong in (*others, "gfx94a", "none", allowed[0].upper()):
+        text = f"{allowed[0]};{wrong}"
+        done = bake(recipe, "--print", "*", stack=stack, **{**given, spec.name: text})
+        assert done.returncode, wrong
+        assert f"{spec.name} cannot be '{text}'; allowed: {', '.join(allowed)}, joined by ;" in done.stderr
+
+
+def test_every_list_that_cannot_be_is_told_at_once(recipe: Path) -> None:
+    wrong: dict[str, Any] = {"DEEPEP_ROCM_ARCH": "gfx90a", "LMCACHE_ROCM_ARCH": "gfx942,gfx950"}
+    said = bake(recipe, "--print", "test-rocm", PYTORCH_ROCM_ARCH="gfx942", MORI_ROCM_ARCH="gfx950", **wrong).stderr
+    assert all(f"{name} cannot be '{value}'" in said for name, value in wrong.items())
+    assert "MORI_ROCM_ARCH has a gfx target that PYTORCH_ROCM_ARCH has not" in said
 
 
 def test_an_unresolved_pin_ends_the_build_that_needs_it_and_no_other() -> None:
@@ -252,6 +287,18 @@ def test_an_overlay_that_buildx_refuses_is_told_with_its_line(cli: Cli, tmp_path
     (finding,) = [each for each in ran.json["findings"] if each["rule"] == "overlay"]
     assert finding["reference"] == "bake-file"
     assert "overlay.hcl:" in finding["context"]
+
+
+@pytest.mark.parametrize(("stack", "spec"), LISTS)
+def test_an_overlay_cannot_ask_for_a_target_that_a_component_has_not(
+    cli: Cli, tmp_path: Path, stack: str, spec: ArgSpec
+) -> None:
+    """A variable that is declared anew loses its own validation; what is refused stays refused."""
+    (tmp_path / "over.hcl").write_text(f'variable "{spec.name}" {{ default = "gfx94a" }}\n')
+    ran = cli("check", "--stack", stack, "--overlay", str(tmp_path / "over.hcl"), "--json", check=2)
+    (finding,) = [each for each in ran.json["findings"] if each["rule"] == "overlay"]
+    assert finding["reference"] == "bake-file"
+    assert f"{spec.name} cannot be 'gfx94a'; allowed: {', '.join(supporting(spec))}, joined" in finding["context"]
 
 
 def test_an_overlay_by_url_needs_its_hash_and_has_to_be_it(

@@ -84,8 +84,11 @@ def test_a_users_settings_hide_nothing(top: Path) -> None:
         ("status.showUntrackedFiles", "no"), ("diff.renames", "copies"), ("core.quotePath", "true"),
         ("diff.relative", "true"), ("status.relativePaths", "true"), ("color.ui", "always"), ("status.branch", "true"),
         ("status.short", "false"), ("diff.ignoreSubmodules", "all"), ("core.fsmonitor", "false"),
+        ("status.showStash", "true"),
     ):  # fmt: skip
         git(top, "config", key, value)
+    (top / "a").write_text("put away\n")
+    git(top, "stash")
     git(top, "mv", "moved", "d/renamed")
     commit(top, d__b="other\n")
     (top / "ü").touch()
@@ -237,11 +240,51 @@ def test_a_submodule_that_moved_is_its_folder(top: Path, tmp_path: Path) -> None
     start_of = commit(top)
     commit(library, x="2\n")
     git(top / "third" / "lib", "pull", "--quiet")
-    assert diffs.against(top, start_of).files == ("third/lib",)
+    in_the_tree = diffs.against(top, start_of)
+    assert (in_the_tree.files, in_the_tree.links) == (("third/lib",), ("third/lib",))
     # git add may heed that the submodule is to be ignored
     git(top, "update-index", "--cacheinfo", f"160000,{git(top / 'third' / 'lib', 'rev-parse', 'HEAD')},third/lib")
     git(top, "commit", "--quiet", "--allow-empty", "-m", "moved")
-    assert diffs.against(top, start_of).files == ("third/lib",)
+    committed = diffs.against(top, start_of)
+    assert (committed.files, committed.links) == (("third/lib",), ("third/lib",))
+
+
+def test_links_and_submodules_are_told_from_files(top: Path) -> None:
+    for name in ("was link", "now file", "gone", "changed", "goes"):
+        (top / f"l {name}").symlink_to("d")
+    start_of = commit(top, f="x\n", **{"l file": "x\n"})
+
+    def point(name: str, target: str = "") -> None:
+        (top / name).unlink(missing_ok=True)
+        (top / name).symlink_to(target) if target else (top / name).write_text("x\n")
+
+    point("l was link")
+    point("l file", "a")
+    (top / "l goes").unlink()
+    commit(top, f="y\n")
+    point("l now file")
+    point("l changed", "elsewhere")
+    point("l staged", "d")
+    git(top, "add", "l staged")
+    point("l new", "d")
+    (top / "new").touch()
+    git(top, "rm", "--quiet", "l gone")
+    git(top, "init", "--quiet", "nested")
+    commit(top / "nested", x="x\n")
+    found = diffs.against(top, start_of)
+    names = ("changed", "file", "gone", "goes", "new", "now file", "staged", "was link")
+    assert found.links == tuple(sorted((*(f"l {name}" for name in names), "nested/")))
+    assert set(found.files) - {*found.links} == {"f", "new"}
+
+
+def test_a_link_that_a_merge_left_open_is_one(top: Path) -> None:
+    (top / "both ways").symlink_to("a")
+    commit(top)
+    git(top, "switch", "--quiet", "-c", "side", "HEAD~1")
+    (top / "both ways").symlink_to("d")
+    commit(top)
+    subprocess.run(["git", "merge", "--quiet", "work"], cwd=top, capture_output=True, check=False)
+    assert diffs.against(top, "HEAD").links == ("both ways",)
 
 
 def marked(folder: Path, marker: Path) -> Path:

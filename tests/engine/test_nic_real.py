@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -194,6 +195,38 @@ def test_the_wrong_key_is_refused_by_its_fingerprint(toolchain: str, repository:
     ran = install(toolchain, repository, "ainic", AINIC_SIGNER_URL=f"{repository.url}/other.asc")
     assert ran.returncode != 0
     assert f"pinned is {repository.fingerprint}" in ran.stderr
+
+
+def hidden(good: bytes, evil: bytes) -> bytes:
+    """A file in which gpgv finds both keys, and whoever takes parts for five bytes of length the first one alone."""
+    return good + b"\xcb\xe9" + b"\x7f\x7f\x7f\x7f" + b"\0" * 509 + evil
+
+
+def test_a_key_that_is_hidden_behind_the_pinned_one_is_refused(toolchain: str, repository: Repository) -> None:
+    gpg = ("gpg", "--homedir", str(repository.folder / "gpg"), "--batch", "--export")
+    good = subprocess.run((*gpg, "signer"), capture_output=True, check=True).stdout
+    evil = subprocess.run((*gpg, "other"), capture_output=True, check=True).stdout
+    (repository.folder / "hidden.gpg").write_bytes(hidden(good, evil))
+    ran = install(toolchain, repository, "ainic", AINIC_SIGNER_URL=f"{repository.url}/hidden.gpg")
+    assert ran.returncode != 0
+    assert f"apt-key.py: the packet at byte {len(good)} comes in parts" in ran.stderr
+
+
+@pytest.mark.parametrize("suffix", ["asc", "gpg"])
+def test_gpgv_takes_the_key_that_is_written_and_no_other(repository: Repository, tmp_path: Path, suffix: str) -> None:
+    gpg = ("gpg", "--homedir", str(repository.folder / "gpg"), "--batch", "--quiet")
+    armour = ("--armor",) if suffix == "asc" else ()
+    given, ring = tmp_path / f"key.{suffix}", tmp_path / "ring.gpg"
+    run(*gpg, *armour, "--output", str(given), "--export", "signer")
+    run(sys.executable, str(HOME / "scripts/apt-key.py"), str(given), repository.fingerprint, str(ring))
+    (tmp_path / "text").write_text("text")
+    took = {}
+    for name in ("signer", "other"):
+        signature = tmp_path / f"{name}.sig"
+        run(*gpg, "--local-user", name, "--output", str(signature), "--detach-sign", str(tmp_path / "text"))
+        words = ("gpgv", "--keyring", str(ring), str(signature), str(tmp_path / "text"))
+        took[name] = subprocess.run(words, capture_output=True, check=False).returncode == 0
+    assert took == {"signer": True, "other": False}
 
 
 def test_a_repository_that_another_key_signed_is_refused(toolchain: str, repository: Repository) -> None:

@@ -89,6 +89,18 @@ def test_an_edit_of_python_compiles_nothing(shell: Cli, images: Recipe) -> None:
     assert "csrc-build" not in idle(stages(third, "test")), "the record would have shown it"
 
 
+def test_native_code_for_other_targets_ends_the_build_before_a_wheel_is_made_of_it(
+    shell: Cli, images: Recipe, tmp_path: Path
+) -> None:
+    forgets = standins.VLLM.replace('["PYTORCH_ROCM_ARCH"].split(";")', '["PYTORCH_ROCM_ARCH"].split(";")[:1]')
+    source = standins.vllm(tmp_path / "vllm", **{"setup.py": forgets})
+    given = Recipe(images.stack, images.sources | {"vllm": source})
+    base = shell("build-base", *images.words).json["tiers"][-1]["reference"]
+    words = ("build-component", "csrc", *given.words, "--base-image", base, "--arch")
+    shell(*words, "gfx942")
+    assert "is for gfx942, wanted is gfx942 gfx950" in shell(*words, "gfx942;gfx950", check=1).stderr
+
+
 UPSTREAM = {
     "VLLM_BASE_IMAGE", "MORI_NIC_BACKEND", "AINIC_VERSION", "NIXL_BRANCH", "NIXL_REPO", "UCX_BRANCH", "UCX_REPO",
     "ROCSHMEM_BRANCH", "ROCSHMEM_REPO", "DEEPEP_BRANCH", "DEEPEP_REPO", "DEEPEP_NIC", "TORCHCODEC_COMMIT",

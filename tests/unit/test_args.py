@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.errors import Place, Problem
+from ci import settings
+from ci.errors import ConfigError, Place, Problem
 from ci.recipe import args as types
 from ci.recipe import stack as stacks
 from ci.recipe.stack import ArgSpec, Stack
@@ -142,6 +143,29 @@ def test_ainic_version_has_a_meaning_under_its_backends_only(nic: str) -> None:
     assert (problem.reference, nic in problem.message) == ("unused-ainic", True)
 
 
+@pytest.mark.parametrize(
+    "text", ["0.0.0+rocm", "1.2.3", "1!2.0", "0.12.0rc1", "1.0.post1", "0.12.1.dev5+g0123456789ab", "1.0+rocm.7.2.3"]
+)
+def test_versions_in_their_canonical_spelling(text: str) -> None:
+    assert types.pep440_version("X_VERSION", text) == types.Checked(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("not a version", "expected a version such as"), ("", "expected a version such as"),
+        ("main", "expected a version such as"), ("1.0+", "expected a version such as"),
+        ("v1", "expected 1, its"), ("0.12.0-rc1", "expected 0.12.0rc1, its"), ("1.0+ROCm", "expected 1.0+rocm, its"),
+        ("1.0+rocm_7", "expected 1.0+rocm.7, its"), ("01.0", "expected 1.0, its"), (" 1.0", "expected 1.0, its"),
+        ("1.0\n", "expected 1.0, its"), ("1.0-1", "expected 1.0.post1, its"),
+    ],
+)  # fmt: skip
+def test_a_version_in_another_spelling_is_refused(text: str, hint: str) -> None:
+    """A wheel's file name has the canonical one, and whatever looks for the other finds none."""
+    (problem,) = types.pep440_version("X_VERSION", text).problems
+    assert (problem.reference, problem.hint.startswith(hint)) == ("wrong-value", True)
+
+
 def test_ubuntu_codenames() -> None:
     assert types.ubuntu_codename("noble") == types.Checked("noble")
     (problem,) = types.ubuntu_codename("nobel").problems
@@ -243,6 +267,13 @@ def test_a_problem_says_where_the_value_comes_from() -> None:
     assert str(in_stack.place) == "s.yaml:9:3"
     (in_flag,) = resolved(stack=wrong, arch="native").problems
     assert (in_flag.place, "flag --arch" in in_flag.context) == (None, True)
+
+
+def test_what_is_set_but_empty_is_told_once() -> None:
+    given = capture({}, {"NIC_BACKEND": "", "AINIC_VERSION": " "})
+    both = (*settings.problems(given), *resolve_args(STACK, given, ARCHS).problems)
+    told = [problem for problem in ConfigError.of(both).problems if problem.reference == "empty-value"]
+    assert sorted(problem.message.split()[2] for problem in told) == ["AINIC_VERSION", "NIC_BACKEND"]
 
 
 def test_values_of_one_name() -> None:

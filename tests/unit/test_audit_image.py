@@ -289,7 +289,7 @@ def test_a_budget_counts_every_layer_and_shows_the_largest() -> None:
     (finding,) = findings(judged(*made, contract=Contract(budget=1299), commands=commands), "budget")
     assert finding.message == "1,300 bytes; 1,299 are allowed. The largest layers:"
     assert finding.context.splitlines() == [
-        "           700 layer 2: RUN rm a && curl https://me:***@host > b",
+        "           700 layer 2: RUN rm a && curl https://****@host > b",
         "           600 layer 1: COPY a",
     ]
 

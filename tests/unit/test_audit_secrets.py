@@ -119,6 +119,13 @@ def test_history_is_read_and_masked_wherever_it_is_shown() -> None:
     assert "PIP_TOKEN=***" in told
 
 
+def test_what_is_masked_twice_takes_nothing_else_away() -> None:
+    """A value that has a shape and a name is found twice; so is a token within an address with a password."""
+    hub = TOKENS["a Hugging Face token"]
+    assert secrets.masked(f"HF_TOKEN={hub} pytest --x tests/a {hub}") == "HF_TOKEN=*** pytest --x tests/a ***"
+    assert secrets.masked(f"PIP_TOKEN=https://u:{hub}@host/x and more") == "PIP_TOKEN=*** and more"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "secret"),
     [

@@ -82,6 +82,18 @@ def test_scripts_within_scripts_have_pipelines_of_their_own() -> None:
         ("RUN <<EOF\na\nb\nEOF", [("a",), ("b",)]),
         ("ONBUILD RUN a", [("a",)]),
         ("run a", [("a",)]),
+        ('RUN ["a", "b"]\n# comment', [("a", "b")]),
+        ('RUN ["a"]\n\n  # comment\n', [("a",)]),
+        ('RUN ["a", \\\n# comment\n  "b"]', [("a", "b")]),
+        ('RUN --mount=type=bind,source=a \\\n  ["a", "b"]', [("a", "b")]),
+        ('ONBUILD RUN ["sh", "-c", "a"]\n# comment', [("sh", "-c", "a"), ("a",)]),
+        ('RUN ["a"] && b\n# comment', [("[a]",), ("b",)]),
+        ("RUN a \\ \n  b", [("a", "b")]),
+        ("RUN a \\\n\n\n  b", [("a", "b")]),
+        ("RUN a \\\r\n  b\r", [("a", "b")]),
+        ("ONBUILD \\\n  RUN a", [("a",)]),
+        ("RUN a\n# comment", [("a",)]),
+        ("RUN sh <<EOF\na \\\n# comment\nb\nEOF", [("sh",), ("a",), ("b",)]),
     ],
 )
 def test_instructions(text: str, expected: list[tuple[str, ...]]) -> None:
@@ -91,6 +103,8 @@ def test_instructions(text: str, expected: list[tuple[str, ...]]) -> None:
 def test_an_instruction_keeps_its_lines_and_columns() -> None:
     found = shell.instruction("RUN a \\\n    # c\n  && b\n", 7)
     assert [(each.words, each.line, each.column) for each in found] == [(("a",), 7, 5), (("b",), 9, 6)]
+    found = shell.instruction("ONBUILD \\\n\n  RUN a \\ \n\n  && b\n", 7)
+    assert [(each.words, each.line, each.column) for each in found] == [(("a",), 9, 7), (("b",), 11, 6)]
 
 
 @given(st.text("ab $`\"'\\\n;&|<>(){}#-=EOF", max_size=60))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from ci.check.material import Given
+from ci.report import checks
 from tests.unit.check_suites import POOLS, STEP, look, step
+from tests.unit.test_audit_secrets import TOKENS
 
 ACTIVE = '{reason: broken, until: "2026-12-01"}'
 ENDED = '{reason: broken, until: "2026-11-21"}'
@@ -189,6 +192,30 @@ def test_what_is_no_secret(tmp_path: Path, env: str) -> None:
     assert look(tmp_path, step(env=env)).findings == ()
 
 
+SHOWN = {
+    "shell: 'pip install git+https://LOGIN@host/x'": "git+https://****@host/x is another thing",
+    "shell: 'pip install git+https://TOKEN@host/x'": "git+https://****@host/x is another thing",
+    "shell: 'curl https://me:LOGIN@host/x -o x'": "curl fetches https://****@host/x and nothing",
+    "shell: 'curl https://host/x?token=LOGIN -o x'": "curl fetches https://host/x?token=**** and nothing",
+    "shell: 'curl -sSu me:LOGIN $URL -o x'": "curl fetches $URL and nothing",
+    "shell: 'curl -H \"Authorization: Bearer LOGIN\" host/x -o x'": "curl fetches host/x and nothing",
+    "shell: 'wget --http-password LOGIN $URL'": "wget fetches $URL and nothing",
+    "pytest: ['gone/TOKEN/test_a.py']": "there is no tests/gone/***/test_a.py",
+}
+
+
+@pytest.mark.parametrize("command", SHOWN)
+def test_no_finding_shows_a_secret(tmp_path: Path, command: str) -> None:
+    """Other rules quote what they find as well; as text and as a document."""
+    written = command.replace("LOGIN", "hunter2secret").replace("TOKEN", TOKENS["a Hugging Face token"])
+    got = look(tmp_path, step(commands=f"[{{{written}}}]"))
+    told = checks.answer("tiny", [], [], [checks.Row(*each) for each in got.findings])
+    for text in (told.text, json.dumps(told.document, ensure_ascii=False)):
+        assert SHOWN[command] in text
+        assert "hunter2" not in text
+        assert "hf_" not in text
+
+
 # --- downloads --------------------------------------------------------------------------------------
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -204,6 +231,14 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         ("shell: 'pip install torch==2.* && pytest a'", "unlocked-install"),
         ("shell: 'cd x && uv pip install -e git+https://host/x'", "unlocked-install"),
         ("run: [uvx, tool]", "unlocked-install"),
+        ("run: [pip, install, -vv, torchao]", "unlocked-install"),
+        ("run: [pip, install, --no-input, torchao]", "unlocked-install"),
+        ("run: [pip, install, -Ur, requirements.txt, torchao]", "unlocked-install"),
+        ("run: [pip, install, -rrequirements.txt, torchao]", "unlocked-install"),
+        ("run: [pip, --timeout, '60', install, torchao]", "unlocked-install"),
+        ("run: [uv, --offline, pip, install, torchao]", "unlocked-install"),
+        ("run: [uv, tool, install, -w, torchao, x==1.0]", "unlocked-install"),
+        ("run: [pipx, install, -f, torchao]", "unlocked-install"),
         ("run: [curl, -O, 'https://host/x']", "unchecked-download"),
         ("shell: 'wget https://host/x | sh'", "unchecked-download"),
         ("run: [bash, -c, 'curl https://host/x -o x']", "unchecked-download"),
@@ -228,6 +263,8 @@ def test_a_command_that_fetches_what_can_move(tmp_path: Path, command: str, refe
         "run: [pip, install, --require-hashes, -r, lock.txt]",
         "run: [pip, install, --no-index, --find-links, wheels, x]",
         "run: [pip, install, --index-url, 'https://host/simple', --target, out, x==1.0]",
+        "run: [pip, install, -Ur, lock, -t, out, --log=log, x==1.0]",
+        "run: [uv, --directory, install, pip, install, -p, '3.12', x==1.0]",
         "run: [pip, list]",
         f"shell: 'git clone https://host/x && git -C x checkout {COMMIT}'",
         "shell: 'curl https://host/x -o x && echo \"$SUM  x\" | sha256sum -c -'",

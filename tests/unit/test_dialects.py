@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ci.pipeline.patterns import Globs
 from ci.report import catalogues
 from ci.suites import catalogue
 from ci.suites.catalogue import PROFILES, Catalogue, Command
+from tests.unit.test_audit_secrets import TOKENS
 
 OWN = """\
 schema: 1
@@ -465,6 +467,27 @@ def test_convert_lists_what_is_lost_as_data(read: Read) -> None:
     assert document["outcome"] == "ok"
     assert document["catalogue"]["steps"]["on-a-cpu"]["needs"] == {"gpus": 0, "network": True}
     assert {"file", "line", "column", "step", "what", "remedy"} == set(document["lost"][0])
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ('plugins: [{docker: {environment: ["HF_TOKEN=hunter2secret"]}}]', "HF_TOKEN=***"),
+        ("plugins: [{docker: {environment: {HF_TOKEN: hunter2secret}}}]", "HF_TOKEN: ***"),
+        ("plugins: [{git: 'https://me:hunter2secret@host/x'}]", "https://****@host/x"),
+        (f"plugins: [{'x' * 70}, {TOKENS['a Hugging Face token']}]", f"{'x' * 70}, ***"),
+        ("agents: {queue: a, api-key: hunter2secret}", "api-key: ***"),
+        ("commands: [a, '# login at https://me:hunter2secret@host']", "https://****@host"),
+        (f"{TOKENS['a Hugging Face token']}: 1", "the key ***"),
+    ],
+)
+def test_what_is_lost_is_told_without_its_secrets(read: Read, said: str, shown: str) -> None:
+    """As text and as data; the catalogue itself has what the file has."""
+    found = read(f"steps:\n- label: x\n  {said}\n" + ("" if "commands" in said else "  commands: [a]\n"))
+    for told in ("\n".join(catalogues.told(found.lost)), str(catalogues.converted(found).document["lost"])):
+        assert shown in re.sub(r"[\\']", "", told)
+        assert "hunter2" not in told
+        assert "hf_" not in told
 
 
 def test_a_file_of_250_steps_reads_back(read: Read) -> None:

@@ -587,6 +587,18 @@ def test_text_and_document() -> None:
     }
 
 
+def test_a_login_is_in_no_finding(tmp_path: Path) -> None:
+    at = Endpoint("tcp://me:hunter2@host:1", "DOCKER_HOST")
+    environ = {"DOCKER_HOST": at.host, "ROCM_CI_REGISTRY": "me:hunter2@host/x"}
+    patient = case(tmp_path, environ=environ, engine=FakeEngine(at, told={**INFO, "DockerRootDir": ""}))
+    found = visit.examine(patient, [_check(name) for name in ("engine", "disk", "registry", "trust")])
+    answer = visit.render(
+        (*found, Finding("x", "warn", "", "docker login me:hunter2@host", subject="http://a:hunter2@b"))
+    )
+    assert answer.text.count("tcp://****@host:1") == 2, answer.text
+    assert "hunter2" not in answer.text + json.dumps(answer.document)
+
+
 def test_the_worst_finding_decides() -> None:
     fine, wrong = Finding("a", "ok", ""), Finding("b", "fail", "", "", Outcome.CONFIG)
     world = Finding("c", "fail", "", "", Outcome.INFRA)

@@ -31,6 +31,7 @@ REFUSED = {
     "boolean no": ("a:\n  - 1\n  - no\n", "ambiguous-value", "3:5"),
     "boolean Off": ("a: Off\n", "ambiguous-value", "1:4"),
     "boolean YES": ("{a: [YES]}", "ambiguous-value", "1:6"),
+    "boolean maybe": ("a: !!bool maybe\n", "ambiguous-value", "1:4"),
     "key on": ("a: 1\non: 1\n", "ambiguous-value", "2:1"),
     "key number": ("1: a\n", "ambiguous-value", "1:1"),
     "key empty": ("~: a\n", "ambiguous-value", "1:1"),
@@ -46,6 +47,10 @@ REFUSED = {
     "sexagesimal": ("a: 1:30\n", "ambiguous-value", "1:4"),
     "exponent": ("a: 1.0e+3\n", "ambiguous-value", "1:4"),
     "infinity": ("a: .inf\n", "ambiguous-value", "1:4"),
+    "a million billions": ("a: 1000000000000000\n", "ambiguous-value", "1:4"),
+    "5000 digits": ("a: [-" + "9" * 5000 + "]\n", "ambiguous-value", "1:5"),
+    "400 digits and a half": ("a: 1" + "0" * 400 + ".5\n", "ambiguous-value", "1:4"),
+    "tagged digits": ("a: !!int " + "9" * 5000 + "\n", "ambiguous-value", "1:4"),
     "date": ("a: 2026-01-01\n", "ambiguous-value", "1:4"),
     "merge": ("a: &x {b: 1}\nc:\n  <<: *x\n", "ambiguous-value", "3:3"),
     "tag on a scalar": ("a: !thing b\n", "ambiguous-value", "1:4"),
@@ -104,9 +109,13 @@ def test_places_of_values_and_keys() -> None:
     assert document.place("a", "nowhere", "at", "all") == Place("f", 2, 3)
 
 
+MOST = 10**15 - 1
+
+
 @given(
     st.recursive(
-        st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        st.booleans() | st.integers(-MOST, MOST) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
 def test_json_reads_back(value: Any) -> None:

@@ -213,6 +213,27 @@ def test_the_run_folder_tells_every_end(tmp_path: Path, run: Callable[[Call], An
     assert (result["outcome"], result["exit_code"]) == (outcome, code)
 
 
+LOGIN = "cannot be 'https://me:hunter2@host/x.git'"
+
+
+@pytest.mark.parametrize("error", [ConfigError("a", LOGIN, hint=LOGIN, context=LOGIN), RuntimeError(LOGIN)])
+def test_no_login_is_printed_or_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """In text, as a document, as an annotation, with the traceback, in a warning and in the run folder."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+
+    def warned(call: Call) -> Answer:
+        call.console.warn(LOGIN)
+        raise error
+
+    _, out, err = ended(warned, json=True, debug=True)
+    assert json.loads(out)["problems"][0]["message"].endswith("cannot be 'https://****@host/x.git'")
+    assert err.count("cannot be 'https://****@host/x.git'") >= 5
+    kept = json.dumps(result_of(tmp_path, raising(error)))
+    assert "****@host" in kept
+    assert "hunter2" not in out + err + kept
+    assert LOGIN not in "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+
+
 def test_the_run_folder_tells_of_a_lost_result(tmp_path: Path) -> None:
     assert result_of(tmp_path, answering(), Broken(errno.ENOSPC))["outcome"] == "infra"
 

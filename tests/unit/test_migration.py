@@ -117,6 +117,22 @@ def test_targets_and_stages_that_are_kept_exist() -> None:
             assert set(ours.split(", ")) <= stages, name
 
 
+def test_every_tag_that_is_given_by_hand_is_in_the_table() -> None:
+    given = set(re.findall(r'^  tags +=? *\["([^"$]+)"\]', hcl(), re.MULTILINE))
+    assert len(given) > 4
+    assert given - TABLE["tags"].keys() == {"rocm/vllm-dev:base-wheels"}, "upstream has no such image"
+
+
+def test_a_file_of_the_recipe_that_a_row_names_exists() -> None:
+    named = {entry["ours"] for _, _, entry in entries() if re.fullmatch(r"docker/[\w./-]+", entry["ours"])}
+    assert "docker/scripts/pin-requirements.py" in named
+    assert [name for name in named if not (HOME.parent / name).is_file()] == []
+
+
+def test_no_reason_is_one_that_the_next_change_makes_untrue() -> None:
+    assert [name for _, name, entry in entries() if re.search(r"\byet\b", entry.get("why", ""))] == []
+
+
 def test_the_schema_uses_only_what_is_checked() -> None:
     def keywords(schema: Any) -> Iterator[str]:
         for key, value in schema.items() if isinstance(schema, dict) else ():

@@ -36,6 +36,25 @@ def test_what_can_move_is_no_pin(name: str, value: str) -> None:
     assert f"unresolved:{value}" in problem.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X_REPO", "https://me:hunter2@host/x.git"), ("X_REPO", "https://hunter2@host/x.git"),
+        ("X_REPO", "me:hunter2@host/x.git"), ("X_URL", "https://me:hun/hunter2@host/x"),
+        ("X_URL", "unresolved:https://me:hunter2@host/x"), ("X_FINGERPRINT", "unresolved:https://me:hunter2@host/x"),
+    ],
+)  # fmt: skip
+def test_a_login_is_in_no_lock(name: str, value: str) -> None:
+    (problem,) = pins.problems(documents.read(f'{{"{name}": "{value}"}}', "pins.json"))
+    assert (problem.reference, problem.place.line if problem.place else 0) == ("login-in-lock", 1)
+    assert "hunter2" not in str(problem)
+
+
+@pytest.mark.parametrize("value", ["https://host/@a/b", "https://host?x=@", "git@host:a/b.git", "name:tag@" + DIGEST])
+def test_an_at_sign_alone_is_no_login(value: str) -> None:
+    assert not list(pins.problems(documents.read(f'{{"X_REPO": "{value}"}}', "pins.json")))
+
+
 def test_an_unresolved_pin_names_the_command() -> None:
     found = pins.lacking({"X_BRANCH": "unresolved:v1.1"}, "X_BRANCH")
     assert found is not None

@@ -17,6 +17,7 @@ from ci.errors import ConfigError, Outcome, SupersededError
 from ci.pins import request, update
 from ci.pins.ages import Age, ages
 from ci.pins.drift import Drift
+from ci.pins.forms import wanted
 from ci.pins.listing import Listing
 from ci.pins.update import Update, replaced, write
 from ci.pins.upstream import Upstream
@@ -53,18 +54,20 @@ components:
 )
 
 
-def workspace(folder: Path, lock: dict[str, str] | None = None, dockerfile: str = DOCKERFILE) -> Workspace:
+def workspace(
+    folder: Path, lock: dict[str, str] | None = None, dockerfile: str = DOCKERFILE, stack: str = STACK
+) -> Workspace:
     """The tiny recipe with a component and this lock."""
     folder /= str(len(list(folder.iterdir())))
-    file = recipes.write(folder, dockerfile, STACK)
+    file = recipes.write(folder, dockerfile, stack)
     (file.parent / "pins.json").write_text(json.dumps(lock or LOCK, indent=2) + "\n")
-    stack, given = stacks.load(str(file)), settings.capture({}, {})
+    loaded, given = stacks.load(str(file)), settings.capture({}, {})
     trees = {name: Tree(name, folder / name, {}, lambda _root: None) for name in ("recipe", "src")}
     records = Records(folder / "state")
-    records.save_roots(stack.name, {"busy": Made("rocm-ci/root:busy", "sha256:" + "a" * 64, "test")})
-    args = resolve_args(stack, given, stacks.archs())
+    records.save_roots(loaded.name, {"busy": Made("rocm-ci/root:busy", "sha256:" + "a" * 64, "test")})
+    args = resolve_args(loaded, given, stacks.archs())
     engine = FakeEngine()
-    return Workspace(given, stack, args, trees, engine, None, None, folder / "state", records, FakeClock())
+    return Workspace(given, loaded, args, trees, engine, None, None, folder / "state", records, FakeClock())
 
 
 def nobody() -> Upstream:
@@ -155,7 +158,7 @@ def test_two_runs_write_one_after_the_other(tmp_path: Path) -> None:
     [
         ("X_BRANCH", "main", "loose-pin"), ("X_BRANCH", OLD[:8], "loose-pin"),
         ("X_BRANCH", "unresolved:main", "loose-pin"), ("LEVEL", "unresolved:1", "loose-pin"),
-        ("LEVEL", "1\n2", "loose-pin"), ("EPOCH", "2026-11", "loose-pin"),
+        ("LEVEL", "1\n2", "loose-pin"), ("EPOCH", "2026-13", "loose-pin"),
         ("EPOCH", "2026-W00", "loose-pin"), ("EPOCH", "2027-W53", "loose-pin"), ("X_BRANCHES", NEW, "unknown-pin"),
         ("LEVEL", " 1", "loose-pin"), ("LEVEL", "1\x7f", "loose-pin"),
     ],
@@ -186,7 +189,7 @@ FORMS = {
         ("X_VERSION", ("235.2.86.0", "1.117.5-a-77", "v1.2-rc1"), ("latest", "vx", "1 2", "main"), "version such as"),
         ("X_VERSION", ("1:2.4-1ubuntu1~22.04+b1", "1!2.0.post1+rocm7.2"), ("~1", "-1"), "version such as"),
         ("K", ("docker/k:stable-1", "k"), ("Docker/K", f"k@sha256:{'a' * 64}", "k:1 k:2"), "image such as"),
-        ("EPOCH", ("2026-W47",), ("2026-11", "week 47"), "ISO week such as 2026-W47"),
+        ("EPOCH", ("2026-W47", "2026-11"), ("2026-13", "2026-1", "week 47"), "ISO week such as 2026-W47"),
         ("LEVEL", ("2", "any words"), ("2\n", " 2"), "one line of text"),
     ],
 )  # fmt: skip
@@ -204,6 +207,37 @@ def test_each_pin_has_a_form(tmp_path: Path, name: str, good: tuple[str, ...], b
         assert repr(value) in problem.message
         assert form in problem.hint or value.startswith(MARK)
     assert path.read_bytes() == before
+
+
+def test_a_pin_that_is_an_argument_has_the_type_of_that(tmp_path: Path) -> None:
+    """What the lock may hold and the next call refuses could not be corrected by this verb either."""
+    more = "args:\n  AINIC_VERSION: {type: ainic-version}\n  X_VERSION: {type: pep440-version}\n"
+    lock = {**LOCK, "AINIC_VERSION": "1.117.5-a-77", "X_VERSION": "1.0"}
+    work = workspace(tmp_path, lock, stack=STACK.replace("args:\n", more))
+    for name, good, bad, form in (
+        ("AINIC_VERSION", "1.117.6-a-1", "v1", "wanted is a version such as 1.117.5-a-77"),
+        ("X_VERSION", "1.2rc1", "1.2-rc1", "wanted is 1.2rc1, its canonical spelling (PEP 440)"),
+    ):
+        assert outlook(work, name, good).value == good
+        with pytest.raises(ConfigError) as refused:
+            outlook(work, name, bad)
+        (problem,) = refused.value.problems
+        assert (problem.reference, problem.hint) == ("loose-pin", form)
+
+
+@pytest.mark.parametrize("name", ["LEVEL", "T_URL"])
+def test_no_login_gets_into_the_lock(tmp_path: Path, name: str) -> None:
+    """The next reading of the lock would refuse it."""
+    with pytest.raises(ConfigError) as refused:
+        outlook(workspace(tmp_path), name, "https://me:hun/ter2@host/x")
+    assert refused.value.problems[0].hint == "wanted is a value without credentials"
+
+
+def test_every_value_that_ships_could_be_given_again() -> None:
+    for name in ("local", "vllm"):
+        stack = stacks.load(name)
+        odd = {pin: words for pin, value in stack.pins.items() if (words := wanted(stack, pin, value))}
+        assert all(stack.pins[pin].startswith(MARK) for pin in odd), odd
 
 
 def test_what_upstream_says_has_the_form_too(tmp_path: Path) -> None:

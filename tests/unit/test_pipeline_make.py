@@ -88,7 +88,7 @@ def test_arguments_of_the_environment_go_to_every_job() -> None:
 
 
 def test_a_secret_does_not_go_into_a_pipeline() -> None:
-    settings = capture({"--stack": "vllm"}, {"VLLM_VERSION": "https://user:word@host"})
+    settings = capture({"--stack": "vllm"}, {"ROCSHMEM_OPTIONS": "https://user:word@host"})
     with pytest.raises(ConfigError) as error:
         given(settings)
     assert (error.value.problems[0].reference, "word" in str(error.value)) == ("secret-in-pipeline", False)
@@ -213,6 +213,15 @@ def test_a_test_that_had_to_run_and_cannot_is_told_to_the_job_that_decides(
     for form, end in (("buildkite", "exit 6"), ("github", "run: exit 6")):
         text = make.emitted(made, form)
         assert (end in text, "one is not run" in text) == (bool(told), True)
+
+
+def test_a_submodule_on_the_way_to_a_rule_runs_every_step(tmp_path: Path) -> None:
+    found = given(local())
+    rules = found.terms.pools._replace(run_all=("third/*/x.cc",))
+    found = found._replace(terms=found.terms._replace(pools=rules), repository=tmp_path)
+    for links, runs in (((), False), (("third/lib",), True)):
+        made = make.decide(found, Wish(), Diff(("third/lib",), "0" * 40, "", links))
+        assert ("which may lie below it" in made.selection.everything) == runs
 
 
 def test_nothing_is_told_where_nothing_can_run(tmp_path: Path) -> None:

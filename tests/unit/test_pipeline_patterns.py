@@ -95,6 +95,29 @@ def test_a_link_or_submodule_on_the_way_is_found() -> None:
     assert Globs(["a/b"]).leads(Paths(["a/b"])) is None
 
 
+@pytest.mark.parametrize(
+    ("patterns", "entering"),
+    [
+        (["csrc/*/kern.cu"], "csrc/*/kern.cu"),
+        (["**/*.hip"], "**/*.hip"),
+        (["c*/**/x.py"], "c*/**/x.py"),
+        (["csrc/s[u]b/*/a"], "csrc/s[u]b/*/a"),
+        (["csrc/*/kern.cu", "!csrc/*/kern.cu"], "csrc/*/kern.cu"),
+        (["!csrc", "**/*.hip"], "**/*.hip"),
+        (["**/*.hip", "!csrc"], ""),
+        (["**/*.hip", "!csrc/s?b"], ""),
+        (["csrc/x*/kern.cu"], ""),
+        (["*/other/**"], ""),
+        (["c*"], ""),
+    ],
+)
+def test_wildcards_enter_a_link_or_submodule_that_they_can_match_below(patterns: list[str], entering: str) -> None:
+    for link in ("csrc/sub", "csrc/sub/"):  # git ends another repository in an untracked folder with a slash
+        expected = (link, entering) if entering else None
+        assert Globs(patterns).leads(Paths(["a.md", link], [link])) == expected
+    assert Globs(patterns).leads(Paths(["a.md", "csrc/sub"])) is None
+
+
 def test_odd_names_are_spelled_out() -> None:
     assert shown("plain/naïve.py") == "plain/naïve.py"
     assert shown("new\nline") == r"'new\nline'"
@@ -119,6 +142,14 @@ def takes(pattern: list[str], path: list[str]) -> bool:
         return any(takes(pattern[1:], path[skip:]) for skip in range(len(path) + 1))
     part = pattern[0].replace("[^", "[!")
     return bool(path) and fnmatchcase(path[0], part) and takes(pattern[1:], path[1:])
+
+
+@given(PATTERN, PATH, PATH)
+def test_what_a_pattern_takes_below_a_link_is_led_to(drawn: tuple[str, list[str], str], link: str, below: str) -> None:
+    globs = Globs(["/".join(drawn[1])])
+    if globs.match(f"{link}/{below}"):
+        paths = Paths([link], [link])
+        assert globs.first(paths) or globs.leads(paths)
 
 
 @settings(max_examples=400)

@@ -135,7 +135,18 @@ def test_an_exclusion_counts_for_its_files_alone(written: tuple[Catalogue, Pools
 
 def test_a_submodule_on_the_way_to_a_source_selects(written: tuple[Catalogue, Pools]) -> None:
     found = why(select(written, "third/lib"), "distributed")
-    assert found == (True, "third/lib, which its source third/lib/x.cc lies below, changed")
+    assert found == (True, "third/lib, which its source third/lib/x.cc may lie below, changed")
+
+
+def test_a_submodule_that_wildcards_enter_selects(tmp_path: Path) -> None:
+    step = "{summary: s, sources: ['csrc/*/kern.cu'], limits: {minutes: 1}, commands: [{run: ['true']}]}"
+    steps = f"schema: 1\nruntime: cpu\nsteps: {{a: {step}}}\nsuites: {{all: {{summary: s, steps: [a]}}}}\n"
+    written = read(tmp_path, steps)
+    diff = Diff(("csrc/sub",), "c0ffee")
+    for links, runs in (((), False), (("csrc/sub",), True)):
+        found = choose(written[0], diff._replace(links=links), {}, Wish(), pools=written[1], today=TODAY)
+        assert why(found, "a")[0] == runs
+    assert why(found, "a")[1] == "csrc/sub, which its source csrc/*/kern.cu may lie below, changed"
 
 
 def test_documents_alone_run_nothing(written: tuple[Catalogue, Pools]) -> None:

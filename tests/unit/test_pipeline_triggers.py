@@ -207,6 +207,10 @@ def test_a_rule_of_the_pipeline_file_says_so(tmp_path: Path) -> None:
     steps = catalogue.load(stack)
     found = run_all(stack, args, steps, rules, top=tmp_path, changed=["shared/a", "shared/notes.txt", "b"])
     assert found == {"shared/a": "run_all of local.yaml has shared/"}
+    rules = rules._replace(run_all=("third/*/x.cc",))
+    assert run_all(stack, args, steps, rules, top=tmp_path, changed=["third/lib"]) == {}
+    found = run_all(stack, args, steps, rules, top=tmp_path, changed=["third/lib"], links=["third/lib"])
+    assert found == {"third/lib": "run_all of local.yaml has third/*/x.cc, which may lie below it"}
     with pytest.raises(ConfigError) as caught:
         run_all(stack, args, steps, rules._replace(run_all=("/a",)), top=tmp_path, changed=["b"])
     assert caught.value.problems[0].reference == "bad-pattern"

@@ -199,6 +199,8 @@ def test_a_skip_of_one_arch_excuses_its_absence_until_its_day(tmp_path: Path, un
     found = wired(tmp_path, f"needs: {{gpus: 1}}\n    matrix: [gfx942, gfx90a]\n    {skip}", strict=True)
     (absent,) = found.pipeline.absent
     assert (absent.pool is not None) == fails
+    assert (absent.why == "broken (until 2026-11-22)") != fails
+    assert ("mi300x-8: has gfx942, this run is on gfx90a" in absent.why.replace(", mi300x-1", "")) == fails
 
 
 def test_what_the_images_can_run_on_no_node_fails_no_pipeline(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -131,9 +132,14 @@ def test_a_prefix_or_version_of_two_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_channel_without_a_release_has_nothing_to_go_back_to(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as raised:
-        outlook(World(tmp_path).places(), commit("a"))
-    assert raised.value.problems[0].reference == "no-standing"
+    for images, command in (({}, "inv release-nightly --channel"), ({"rocm-probe": "main"}, "inv promote HEAD --to")):
+        world = World(tmp_path)
+        world.channel = replace(world.channel, images=images)
+        with pytest.raises(ConfigError) as raised:
+            outlook(world.places(), commit("a"))
+        (problem,) = raised.value.problems
+        assert problem.reference == "no-standing"
+        assert problem.hint.startswith(f"{command} {world.channel.name} ")
 
 
 def test_digests_and_wheels_that_are_gone_are_named_and_nothing_moves(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from ci.build.workspace import Workspace
 from ci.errors import ConfigError, InfraError
 from ci.publish.stamped import stamped
 from ci.publish.trees import named_after
+from ci.recipe import args as types
 from ci.recipe import stack as stacks
 from ci.recipe.stack import Fetched
 from ci.recipe.tree import Tree
@@ -23,7 +24,7 @@ from ci.recipe.values import resolve_args
 from ci.world.fakes import FakeClock, FakeEngine, FakeRun
 from tests import recipes
 
-STACK = recipes.STACK.replace("default: blue}", "default: 0.0.0+rocm, version_of: src}")
+STACK = recipes.STACK.replace("text, default: blue}", "pep440-version, default: 0.0.0+rocm, version_of: src}")
 COMMIT = "0123456789ab" + "c" * 28
 
 
@@ -67,6 +68,14 @@ def test_a_release_has_the_version_of_its_commit(tmp_path: Path) -> None:
     plain, first, second = identities(work), identities(one), identities(two)
     assert plain["base"] == first["base"] == second["base"], "what the version does not reach"
     assert len({plain["ci-base"], first["ci-base"], second["ci-base"]}) == 3, "it is an input of what it reaches"
+
+
+@pytest.mark.parametrize("tag", ["v0.12.0", "0.12.0rc1", "v0.12", "v1.0.post1", "v1.0.dev3", "V0.12.0-RC1"])
+@pytest.mark.parametrize("count", [0, 5])
+def test_what_is_stamped_could_be_given(tmp_path: Path, tag: str, count: int) -> None:
+    work = workspace(tmp_path)
+    made = stamped(work, git(work, f"{tag}-{count}-g{COMMIT}")).args.get("COLOUR")
+    assert types.pep440_version("COLOUR", made) == types.Checked(made)
 
 
 def test_a_version_that_was_given_stays(tmp_path: Path) -> None:

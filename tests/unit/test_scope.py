@@ -29,7 +29,7 @@ from ci.providers.facts import Facts
 from ci.providers.policy import Policy, policy_of, read
 from ci.recipe import stack as stacks
 from ci.recipe.values import resolve_args
-from ci.settings import capture
+from ci.settings import capture, problems
 from ci.world.credentials import Credentials
 from ci.world.fakes import FakeClock, FakeEngine, FakeSend
 from ci.world.guests import note
@@ -121,10 +121,31 @@ def test_namespaces_with_a_common_beginning_do_not_lie_in_each_other() -> None:
     assert TEAM.holds(TEAM.within("x"))
 
 
-def test_all_names_of_one_registry_are_one() -> None:
-    for one, other in (("docker.io", "index.docker.io"), ("registry-1.docker.io", "docker.io")):
-        text = TEXT.replace("registry.example/team-scratch", f"{other}/team/x").replace("registry.example", one)
-        assert refused(text) == ["policy-overlap"]
+def on(trusted: str, scratch: str) -> str:
+    """The policy with its two places on these hosts, where one would lie in the other if the hosts were one."""
+    text = TEXT.replace("registry.example/team-scratch", f'"{scratch}/team/x"')
+    return text.replace("registry.example/team\n", f'"{trusted}/team"\n')
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("docker.io", "index.docker.io"),
+        ("registry-1.docker.io", "docker.io"),
+        ("localhost:5000", "127.0.0.1:5000"),
+        ("[::1]:5000", "localhost:5000"),
+        ("127.0.0.1", "localhost:443"),
+        ("127.0.0.1:5000", "[0:0:0:0:0:0:0:1]:5000"),
+    ],
+)
+def test_all_names_of_one_registry_are_one(one: str, other: str) -> None:
+    assert refused(on(one, other)) == ["policy-overlap"]
+    assert refused(on(other, one)) == ["policy-overlap"]
+
+
+@pytest.mark.parametrize("other", ["127.0.0.1:5001", "10.0.0.1:5000", "[::2]:5000", "localhost.example:5000"])
+def test_registries_beside_each_other_are_two(other: str) -> None:
+    assert policy(on("localhost:5000", other)).trusted.host == "localhost:5000"
 
 
 def test_its_schema_uses_only_the_keywords_we_check() -> None:
@@ -169,6 +190,15 @@ def test_a_policy_that_is_named_must_be_there(host: Host, tmp_path: Path) -> Non
     assert host.refused(tmp_path / "nowhere.yaml") == "no-file"
     with pytest.raises(ConfigError, match=r"ROCM_CI_POLICY names .*nowhere\.yaml"):
         host.policy(ROCM_CI_POLICY=str(tmp_path / "nowhere.yaml"))
+
+
+@pytest.mark.parametrize("value", ["", " "])
+def test_a_policy_that_is_set_to_nothing_is_no_policy_that_lacks(host: Host, value: str) -> None:
+    """The same words as those of the settings, which are told once; an empty name trusts nobody."""
+    given = capture({}, {"ROCM_CI_POLICY": value})
+    with pytest.raises(ConfigError) as caught:
+        policy_of(given, lambda: (host.checkout,), host.own)
+    assert caught.value.problems == problems(given)
 
 
 def test_a_policy_of_the_host_that_cannot_be_read_is_not_none(host: Host, tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_names_of_nobody_are_invisible() -> None:
         ("https_proxy", "http://me:p@hunter2@proxy:3128", "http://****@proxy:3128"),
         ("https_proxy", "http://me:p/hunter2@proxy:3128", "http://****@proxy:3128"),
         ("ROCM_CI_REGISTRY", "me:hunter2@registry.example/team", "****@registry.example/team"),
+        ("HTTPS_PROXY", "hunter2@proxy:3128", "****@proxy:3128"),
         ("ROCM_CI_REGISTRY", "registry.example:5000/team", "registry.example:5000/team"),
         ("SOME_TOKEN", "hunter2", "****"),
         ("SOME_PASSWORD", "hunter2", "****"),

@@ -101,6 +101,13 @@ def test_exemptions_end(read: Callable[[str], catalogue.Catalogue]) -> None:
         ('until: "2027-01-31"', 'until: "2027-02-30"', "wrong-value"),
         ("summary: a step", "summary: a step\n    tier: tset", "unknown-tier"),
         ("{minutes: 1}", "{minutes: 0}", "wrong-value"),
+        ("{minutes: 1}", "{minutes: 10080.5}", "wrong-value"),
+        ("{minutes: 1}", "{minutes: 1, silent_minutes: 10081}", "wrong-value"),
+        ("{minutes: 1}", "{minutes: 1, grace_seconds: 3601}", "wrong-value"),
+        ("{minutes: 1}", f"{{minutes: 1{'0' * 400}.0}}", "ambiguous-value"),
+        ("summary: a step", "summary: a step\n    shards: 0", "wrong-value"),
+        ("summary: a step", "summary: a step\n    shards: 1001", "wrong-value"),
+        ("summary: a step", f"summary: a step\n    shards: {'9' * 5000}", "ambiguous-value"),
         ("gpus: 1}", "gups: 1}", "unknown-key"),
         ("gpus: 1}", "gpus: 1, components: [deepep]}", "unknown-component"),
         ("owner: kim, ", "", "missing-key"),
@@ -115,6 +122,12 @@ def test_what_is_wrong_is_told_with_its_line(
     with pytest.raises(ConfigError) as caught:
         read(GOOD.replace(old, new))
     assert (reference, line) in [(each.reference, each.place and each.place.line) for each in caught.value.problems]
+
+
+def test_a_whole_number_of_shards_may_have_a_point(read: Callable[[str], catalogue.Catalogue]) -> None:
+    """2.0 is an integer to JSON Schema, and so to editors."""
+    shards = read(GOOD.replace("summary: a step", "summary: a step\n    shards: 2.0")).step("one").shards
+    assert list(range(shards)) == [0, 1]
 
 
 def test_the_shipped_suite_files_are_right() -> None:

@@ -106,7 +106,10 @@ def test_lmcache_is_in_the_images_where_it_is_asked_for_and_known_by_a_full_comm
         assert "build_lmcache" not in reached(target, INSTALL_LMCACHE="false")
         assert "build_lmcache" in reached(target, INSTALL_LMCACHE="true")
     assert re.fullmatch("[0-9a-f]{40}", stacks.load("vllm").pins["LMCACHE_REF"])
-    for name in ("build_lmcache", "build_deepep", "build_vllm_wheel_release"):
+
+
+def test_device_code_is_compared_with_the_targets_where_it_is_made_and_in_what_is_released() -> None:
+    for name in ("csrc-build", "build_lmcache", "build_deepep", "build_vllm_wheel_release"):
         assert "code-objects.sh" in runs(name)[-1], name
 
 

@@ -286,6 +286,20 @@ def test_closed_types_refuse_what_cannot_be_meant() -> None:
     assert refused(REMOTE_VLLM="1", VLLM_BRANCH="--upload-pack=x") == ["wrong-value"]
 
 
+@pytest.mark.parametrize("word", ["True", "1", "yes"])
+def test_a_wrong_word_is_told_by_its_argument_and_not_by_a_dockerfile(word: str) -> None:
+    """``FROM native_lmcache_True`` is a mistake too, of nobody who reads that message."""
+    with pytest.raises(ConfigError) as caught:
+        planned(stacks.load("vllm"), None, INSTALL_LMCACHE=word)
+    (problem,) = caught.value.problems
+    assert (problem.reference, problem.hint) == ("wrong-value", "allowed: false, true")
+
+
+@pytest.mark.parametrize("word", ["not a version", "v1", "0.12.0-rc1"])
+def test_a_version_that_no_wheel_could_have_is_refused_before_anything_compiles(word: str) -> None:
+    assert refused(VLLM_VERSION=word) == ["wrong-value"]
+
+
 def test_a_commit_without_remote_mode_is_refused(source: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         planned(stacks.load("vllm"), source, VLLM_BRANCH="f" * 40)

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PIECES = [
     "a", "b: ", "- ", "\n", "  ", "\n  ", "[", "]", "{", "}", ", ", ": ", "? ", "&x ", "*x", "!!str ", "! ", "'", '"',
     "|\n", ">-\n", "1", "0x1", "1.5", "1e3", ".inf", "true", "yes", "on", "~", "null", "2001-01-01", "<<: ", "=",
+    "999999999999999", "-9999999999999999", "1000000000000000.5", "9" * 5000, f"1{'0' * 400}.0", "!!bool ", "TRUE",
     "---\n", "...\n", "%YAML 1.1\n", "# c\n", "\t", "é", "\ufeff", "\x07", "a: 1\n", "b: [1, x]\n", "c: {d: e}\n",
 ]  # fmt: skip
 SHIPPED = [path for path in sorted((ROOT / "docker").rglob("*.yaml")) if "schema" not in path.name]
@@ -43,6 +44,8 @@ def agree(text: str) -> None:
 @example("a: 1\n---\nb: 1\n")
 @example("[a]: b\n")
 @example("a: on\n")
+@example("a: !!bool maybe\n")
+@example("a: 1000000000000000\n")
 @example("a: 1\n\x07")
 def test_what_it_reads_is_what_the_careful_one_reads_without_a_problem(text: str) -> None:
     agree(text)

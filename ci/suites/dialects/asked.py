@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...audit import secrets
 from ...documents import Document, suggest
 from ...errors import Place, Problem
 from ...yaml_text import Path
@@ -15,13 +16,18 @@ BOOLEANS = (
     "autorun_on_main", "dind", "fast_check", "fast_check_only", "mount_buildkite_agent", "no_gpu", "no_plugin",
     "optional", "torch_nightly",
 )  # fmt: skip
-NUMBERS = ("num_devices", "num_gpus", "num_nodes", "parallelism", "timeout_in_minutes")
+COUNTS = ("num_devices", "num_gpus", "num_nodes", "parallelism")
+NUMBERS = (*COUNTS, "timeout_in_minutes")
 TEXTS = ("agent_pool", "grade", "gpu", "device", "key", "label", "working_dir")
 LISTS = ("mirror_hardwares", "source_file_dependencies")
 MAPS = ("env", "mirror")
+COMMANDS, DEVICES, GPUS = ("commands", "command"), ("agent_pool", "device", "gpu"), ("num_gpus", "num_devices")
+"""Keys that say the same thing; of several in a step the one in front counts."""
+
 _KINDS: Mapping[type | tuple[type, ...], tuple[str, tuple[str, ...]]] = {
     bool: ("true or false", BOOLEANS),
-    (int, float): ("a number", NUMBERS),
+    int: ("a whole number", COUNTS),
+    (int, float): ("a number", ("timeout_in_minutes",)),
     str: ("text", TEXTS),
     list: ("a list", LISTS),
     dict: ("a map", MAPS),
@@ -78,6 +84,10 @@ class Asked:
         """Whether ``key`` is true."""
         return self.values.get(key) is True
 
+    def chosen(self, keys: Sequence[str]) -> str:
+        """The first of ``keys`` that the step has; empty for none."""
+        return next((key for key in keys if key in self.values), "")
+
     def number(self, key: str, default: int) -> int:
         """The number under ``key``."""
         return int(self.values.get(key, default))
@@ -95,15 +105,32 @@ class Asked:
         place = self.place(key, *below) if below else self.key_place(key)
         self.lost.append(Lost(place, self.name, what, remedy))
 
+    def asks_nothing(self, key: str) -> bool:
+        """Whether the value of ``key`` is none, or what happens by itself: tests wait for their image."""
+        value = self.values[key]
+        needed = value if isinstance(value, list) else [value]
+        images = key == "depends_on" and all(str(each).startswith("image-build") for each in needed if each)
+        return images or bool(value == _FINE.get(key))
+
     def tell_the_rest(self) -> None:
         """Tell every key whose value our form cannot hold, and every key nobody knows."""
         for key, value in self.values.items():
-            if key in TOLD and value != _FINE.get(key) and not _implied(key, value):
+            if key in TOLD and not self.asks_nothing(key):
                 self.lose(key, f"{key}: {_shown(value)}", TOLD[key])
             elif key not in KNOWN:
                 self.lose(key, f"the key {key!r}, which nobody here knows", suggest(key, sorted(KNOWN)))
+        for key, first in self._beside():
+            remedy = "keep one of them; the other is a step of its own"
+            self.lose(key, f"{key}: {_shown(self.values[key])} beside {first}", remedy)
         if self.text("grade") not in ("", "Blocking"):
             self.lose("grade", f"grade: {self.text('grade')}", TOLD["soft_fail"])
+
+    def _beside(self) -> Iterator[tuple[str, str]]:
+        """Each key that another one in front of it overrules, and that one."""
+        for same in (COMMANDS, DEVICES, GPUS):
+            first = self.chosen(same)
+            differing = (key for key in same if key in self.values and self.values[key] != self.values[first])
+            yield from ((key, first) for key in differing)
 
 
 def asked(document: Document, path: Path, step: Mapping[str, Any], mirror: str = "") -> Asked:
@@ -116,13 +143,24 @@ def asked(document: Document, path: Path, step: Mapping[str, Any], mirror: str =
     values = dict(step)
     if mirror:
         own = step["mirror"][mirror]
-        values = {key: value for key, value in step.items() if key in _SHARED} | dict(own)
+        replaced = {key for same in (COMMANDS, DEVICES, GPUS) if any(key in own for key in same) for key in same}
+        values = {key: value for key, value in step.items() if key in _SHARED and key not in replaced} | dict(own)
         if all(isinstance(each.get("env"), dict) for each in (step, own)):
             values["env"] = step["env"] | own["env"]
         paths = {key: (*path, "mirror", mirror, key) if key in own else (*path, key) for key in values}
     made = Asked(document, path, values, paths)
     made.problems += _wrong_kinds(made)
     return made
+
+
+def of_a_group(document: Document, path: Path, group: Mapping[str, Any]) -> list[Lost]:
+    """What a group of steps says for all of them, which none of them gets."""
+    made = Asked(document, path, {key: value for key, value in group.items() if key not in ("group", "steps")}, {})
+    for key, value in made.values.items():
+        if not made.asks_nothing(key):
+            remedy = TOLD["depends_on"] if key == "key" else TOLD.get(key, "write it into each of its steps")
+            made.lose(key, f"{key}: {_shown(value)} of the group", remedy)
+    return made.lost
 
 
 _SHARED = (
@@ -137,20 +175,34 @@ def _wrong_kinds(step: Asked) -> list[Problem]:
     for kind, (words, keys) in _KINDS.items():
         for key in keys:
             value = step.values.get(key)
-            if key in step.values and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            if key in step.values and not _is(value, kind):
                 if not (value == "" and key in TOLD):  # an empty value of a key that is only told
                     problems.append(Problem("wrong-type", f"{key} must be {words}", place=step.place(key)))
                 del step.values[key]
     return problems
 
 
-def _implied(key: str, value: Any) -> bool:
-    """Whether our pipelines do that by themselves: tests wait for their image."""
-    needed = value if isinstance(value, list) else [value]
-    return key == "depends_on" and all(str(each).startswith("image-build") for each in needed if each)
+def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
+    """Whether ``value`` is of that kind; ``2.0`` is a whole number as well."""
+    if kind is int and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _shown(value: Any) -> str:
+    """A value on one line; its secrets go before it is cut, since half of one has no shape."""
+    value = _without_secrets(value)
     text = str(value).lower() if isinstance(value, bool) else str(value)
     text = ", ".join(map(str, value)) if isinstance(value, list) else text
     return text if len(text) <= 90 else text[:87] + "..."
+
+
+def _without_secrets(value: Any, name: str = "") -> Any:
+    """``value`` with ``***`` for the secrets in it: by their shape, or by the ``name`` they stand under."""
+    if isinstance(value, dict):
+        return {_without_secrets(key): _without_secrets(each, str(key)) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(each, name) for each in value]
+    if isinstance(value, str):
+        return "***" if name and secrets.is_secret(name, value) else secrets.masked(value)
+    return value

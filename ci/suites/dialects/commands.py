@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from . import line
+from . import line, state, upload
 from .line import Part
-
-_FILLED = re.compile(r"\$\$|\\\$|\$\{?(?P<name>[A-Za-z_]\w*)", re.ASCII)
-"""What an upload of a pipeline replaces; ``$$`` and ``\\$`` are a dollar sign after it."""
 
 _SHARD = re.compile(
     r"""[ ]--(?:shard-id|num-shards)[= ]["']?\$?\$\{?BUILDKITE_PARALLEL_JOB(?:_COUNT)?\}?["']?(?=\s|$)""", re.VERBOSE
 )
-_KEEPS_STATE = frozenset((
-    ".", "cd", "eval", "exec", "export", "popd", "pushd", "set", "shopt", "source", "trap", "ulimit", "umask", "unset",
-))  # fmt: skip
-"""Programs of the shell itself, which only change what the commands behind them meet."""
+_ONLY_SHELL = frozenset((":", "bg", "disown", "exit", "fg", "jobs", "kill", "return", "times", "type", "wait"))
+"""Programs of the shell itself that nothing else has."""
 
-_INNER_STATE = re.compile(r"(?:^|[;&|({]\s*|\b(?:then|do|else)\s+)(?:cd|export|pushd|popd|source|set|unset)\s")
 _RUNS_PYTEST = re.compile(r"^(?!.*\b(?:pip|apt-get)\b).*(?<![\w./=-])pytest\s", re.DOTALL)
 _FIXED_NETWORK = re.compile(r"\b192\.168\.\d+\.\d+")
 BASH = ("bash", "-e", "-o", "pipefail", "-c")
@@ -41,7 +35,11 @@ class Note(NamedTuple):
 
 @dataclass
 class Commands:
-    """The commands of a step, each with the number of its line; ``env`` and ``workdir`` are the whole step's."""
+    """The commands of a step, each with the number of its line; ``env`` and ``workdir`` are the whole step's.
+
+    ``before`` goes before every further command, and none has had ``unused`` of it yet; ``ending`` is told if another
+    command follows.
+    """
 
     workdir: str = ""
     env: dict[str, str] = field(default_factory=dict)
@@ -49,6 +47,8 @@ class Commands:
     notes: list[Note] = field(default_factory=list)
     later: dict[str, str] = field(default_factory=dict)
     before: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    ending: list[Note] = field(default_factory=list)
     shards: bool = False
 
     def note(self, number: int, what: str, remedy: str) -> None:
@@ -69,36 +69,36 @@ class Commands:
         """The line as the shell there gets it, without the words that divide its tests: our shards do that."""
         rest = _SHARD.sub("", text)
         self.shards = self.shards or rest != text
-        for name in dict.fromkeys(match["name"] for match in _FILLED.finditer(rest) if match["name"]):
-            self.note(
-                number, f"${name} is filled in when the pipeline is uploaded", "write its value, or $$ for a variable"
-            )
-        rest = rest.replace("$$", "$").replace("\\$", "$")
-        if "BUILDKITE_" in rest:
+        filled = upload.filled(rest)
+        for what in filled.told:
+            self.note(number, what, upload.REMEDY)
+        if "BUILDKITE_" in filled.text:
             self.note(number, "it reads variables of Buildkite, which no sandbox has", "write what it should do itself")
-        return rest.strip()
+        return filled.text.strip()
+
+    def finish(self, number: int) -> None:
+        """Behind the last line, ``number``: what only changes the shell is a command if it runs something itself."""
+        if any(map(state.runs, self.unused)):
+            self._make(number, Part(self.before.pop(), plain=False))
 
     def _take(self, number: int, part: Part) -> None:
-        if self._sets(part):
-            return
-        if self.before:
-            part = Part(" && ".join((*self.before, part.text)), plain=False)
-        env = {**self.later, **dict(part.given)}
-        made = _command(part)
+        if not self._sets(part):
+            self._make(number, part)
+
+    def _make(self, number: int, part: Part) -> None:
+        self.notes += self.ending
+        whole = Part(" && ".join((*self.before, part.text)), plain=False) if self.before else part
+        env = {**self.later, **dict(whole.given)}
+        made = _command(whole)
         if env and "shell" not in made:
             made["env"] = env
         elif self.later:
             made["env"] = dict(self.later)
-        if "pytest" not in made and _RUNS_PYTEST.search(part.text):
+        if "pytest" not in made and _RUNS_PYTEST.search(whole.text):
             remedy = "write it as pytest: its exit code is all its verdict, and every shard runs all of it"
             self.note(number, "pytest runs inside of another program", remedy)
-        if not part.plain and _INNER_STATE.search(part.text) and not self.before:
-            self.note(
-                number,
-                "what it sets or enters ends with it",
-                "repeat that in the commands that follow, where they need it",
-            )
         self.made.append((number, made))
+        self.unused, self.ending = [], list(_ending(number, part))
 
     def _sets(self, part: Part) -> bool:
         """Whether ``part`` only changes what the commands behind it meet; notes that."""
@@ -106,11 +106,24 @@ class Commands:
             (self.later if self.made or self.before else self.env).update(given)
         elif part.plain and part.first == "cd" and len(part.words) == 2 and not (self.made or self.before):
             self.workdir = posixpath.normpath(posixpath.join(self.workdir, part.words[1]))
-        elif part.first in _KEEPS_STATE or (part.plain and not part.words):
+        elif state.is_all(part.text):
             self.before.append(part.text)
+            self.unused.append(part.text)
         else:
             return False
         return True
+
+
+def _ending(number: int, part: Part) -> Iterator[Note]:
+    """What ends with the command that ``part`` became, where all of the lines are one shell's there."""
+    if part.plain:
+        return
+    if state.sets(part.text):
+        remedy = "repeat that in the commands that follow, where they need it"
+        yield Note(number, "what it sets or enters ends with it", remedy)
+    if state.has_jobs(part.text):
+        what = "what it starts in the background is no job of the commands that follow"
+        yield Note(number, what, "start it, use it and end it in one command")
 
 
 def _exports(words: Sequence[str]) -> dict[str, str] | None:
@@ -122,7 +135,7 @@ def _exports(words: Sequence[str]) -> dict[str, str] | None:
 
 
 def _command(part: Part) -> dict[str, Any]:
-    if not part.plain or "" in part.words:
+    if not part.plain or "" in part.words or part.words[0] in _ONLY_SHELL:
         return {"shell": part.text}
     words = list(part.words)
     if words[0] in ("pytest", "py.test"):
@@ -208,4 +221,5 @@ def said(commands: Sequence[Any], workdir: str, nodes: int) -> tuple[Commands, b
         return found, True
     for text in flat:
         found.add(text)
+    found.finish(flat[-1][0] if flat else 0)
     return found, False

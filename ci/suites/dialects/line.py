@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""
       (?P<blank>(?:[ \t\r]|(?<![^ \t\r\n])\\\n|\\\n(?=[ \t\r\n]|\Z))+)
     | (?P<comment>\#[^\n]*)
@@ -13,7 +13,8 @@ _TOKEN = re.compile(
     | (?P<end>\n)
     | (?P<odd>\|\||[;&()])
     | (?P<pipe>\||[<>]+)
-    | (?P<word>(?:[^\s'"\\;&|<>()$]|\$\([^()]*\)|\$|'[^']*'|"(?:[^"\\]|\\.)*"|\\[^\n])+)
+    | (?P<word>(?:[^\s'"\\;&|<>()$]|\$\([^()]*\)|\$|'[^']*'
+            |"(?:[^"\\$]|\\.|\$\((?:[^()"]|"[^"]*")*+\)|\$)*+"|\\[^\n])+)
     | (?P<rest>.)
     """,
     re.VERBOSE | re.DOTALL,
@@ -23,7 +24,7 @@ _PIECE = re.compile(
 )
 _GIVEN = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<value>.*)", re.ASCII | re.DOTALL)
 _BRACES = re.compile(r"\{[^{}]*(?:,|\.\.)[^{}]*\}")
-_KEYWORDS = frozenset((
+KEYWORDS = frozenset((
     "!", "[[", "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "select", "then",
     "time", "until", "while", "{", "}",
 ))  # fmt: skip
@@ -56,7 +57,7 @@ def read(text: str) -> Line:
     comments: list[str] = []
     words: list[str] = []
     start, pipes, whole = 0, False, text
-    for token in _TOKEN.finditer(text + "\n"):
+    for token in TOKEN.finditer(text + "\n"):
         kind = token.lastgroup
         if kind == "word":
             words.append(token[0])
@@ -81,7 +82,7 @@ def read(text: str) -> Line:
 
 def _is_odd(part: Part, *, several: bool) -> bool:
     """Whether a shell has to read all of the line for this part of it: a loop, nothing before ``&&``, a document."""
-    return part.first in _KEYWORDS or not part.text or (several and "<<" in part.text)
+    return part.first in KEYWORDS or not part.text or (several and "<<" in part.text)
 
 
 def _shell(text: str) -> Part:

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from ...audit import secrets
 from ...documents import Document
 from ...errors import Place, Problem
 from ...yaml_text import Path
-from .asked import BOOLEANS, LISTS, NUMBERS, TEXTS, TOLD, Asked, asked
+from .asked import BOOLEANS, COMMANDS, LISTS, NUMBERS, TEXTS, TOLD, Asked, asked, of_a_group
 from .hardware import device
 from .home import Home
 from .lost import Converted, Lost
@@ -23,7 +24,7 @@ _SHM_MB = 16384
 """Shared memory of the containers that steps of this dialect are written for."""
 
 _TOP = ("steps", "group", "env", "depends_on")
-_CARRIED = frozenset((*BOOLEANS, *NUMBERS, *TEXTS, *LISTS, "env", "mirror", "command", "commands"))
+_CARRIED = frozenset((*BOOLEANS, *NUMBERS, *TEXTS, *LISTS, "env", "mirror", *COMMANDS))
 _NO_TEST = ("block", "input", "trigger", "wait", "waiter", "signal")
 
 
@@ -49,7 +50,7 @@ def convert(document: Document, home: Home, *, grouped: bool = False) -> Convert
         problems += step.problems
         step.tell_the_rest()
         lost += step.lost
-    lost = [*_of_the_file(document), *lost]
+    lost = [each._replace(what=secrets.masked(each.what)) for each in (*_of_the_file(document), *lost)]
     value = _whole(document, home, made)
     suite = next(iter(value["suites"]))
     places |= {
@@ -75,22 +76,21 @@ def _ways(document: Document, home: Home, *, grouped: bool) -> Ways:
 
 def _steps(document: Document, home: Home, lost: list[Lost]) -> Iterator[Asked]:
     """Every step of the file that runs commands, those of inner groups too."""
-    for path, step in _flat(("steps",), document.value["steps"]):
-        if not isinstance(step, dict) or (any(key in step for key in _NO_TEST) and "label" not in step):
-            what = f"the step {next(iter(step), '')!r}" if isinstance(step, dict) else f"the step {step!r}"
-            lost.append(
-                Lost(document.place(*path), "", what, "it runs no test; pipelines of ours do not wait for people")
-            )
+    for path, step in _flat(document, ("steps",), document.value["steps"], lost):
+        if kind := _no_test(step):
+            remedy = "it runs no test; pipelines of ours do not wait for people"
+            lost.append(Lost(document.place(*path), "", f"the step {kind}", remedy))
             continue
         mirrors = step["mirror"] if isinstance(step.get("mirror"), dict) else {}
         ours = [name for name in mirrors if _runs_here(mirrors[name], home)]
         found = [_mirror(document, path, step, name) for name in ours]
         if not ours or _runs_here(step, home):
             found.append(asked(document, path, step))
-        elif any("commands" in mirrors[name] for name in ours):
+        elif any(key in mirrors[name] for name in ours for key in COMMANDS):
             where = step.get("device", "other hardware")
             what = f"what it runs itself, on {where}: its mirror has other commands"
-            found[0].lost.append(Lost(document.key(*path, "commands"), "", what, "a step of its own can run them here"))
+            place = document.key(*path, next((key for key in COMMANDS if key in step), ""))
+            found[0].lost.append(Lost(place, "", what, "a step of its own can run them here"))
         for name in (each for each in mirrors if each not in ours):
             place = document.key(*path, "mirror", name)
             remedy = TOLD.get(name, "a step of its own says in needs.archs and profiles where it runs")
@@ -98,12 +98,21 @@ def _steps(document: Document, home: Home, lost: list[Lost]) -> Iterator[Asked]:
         yield from found
 
 
-def _flat(path: Path, steps: Sequence[Any]) -> Iterator[tuple[Path, Any]]:
+def _flat(document: Document, path: Path, steps: Sequence[Any], lost: list[Lost]) -> Iterator[tuple[Path, Any]]:
     for index, step in enumerate(steps):
         if isinstance(step, dict) and isinstance(step.get("steps"), list):
-            yield from _flat((*path, index, "steps"), step["steps"])
+            lost += of_a_group(document, (*path, index), step)
+            yield from _flat(document, (*path, index, "steps"), step["steps"], lost)
         else:
             yield (*path, index), step
+
+
+def _no_test(step: Any) -> str:
+    """What a step is that runs no command, as ``'wait'``; empty for one that runs some, or says nothing at all."""
+    if not isinstance(step, dict):
+        return repr(step)
+    kinds = [key for key in step if key in _NO_TEST]
+    return repr(kinds[0]) if kinds and not any(key in step for key in COMMANDS) else ""
 
 
 def _runs_here(step: Any, home: Home) -> bool:

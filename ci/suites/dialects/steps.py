@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from ...errors import Place, Problem
 from ...yaml_text import Path
-from . import commands, sources
-from .asked import Asked
+from . import commands, sources, upload
+from .asked import COMMANDS, DEVICES, GPUS, Asked
 from .hardware import Device, device
 from .home import Home
 
@@ -65,7 +65,7 @@ def make(step: Asked, ways: Ways) -> Made:
     if (profiles := _profiles(step, where)) is not None:
         data["profiles"] = profiles
     data["commands"] = [each for _, each in said.made]
-    key = "commands" if "commands" in step.values else "command"
+    key = step.chosen(COMMANDS)
     places["commands",] = step.place(key)
     places |= {("commands", index): step.place(key, number) for index, (number, _) in enumerate(said.made)}
     return Made(data, places)
@@ -82,14 +82,18 @@ def _env(step: Asked) -> dict[str, str]:
         if not isinstance(value, str):
             hint = f'quote it: "{value}"'
             step.problems.append(Problem("wrong-type", f"env.{name} must be text", hint, place=step.place("env", name)))
-    return {name: value.replace("$$", "$") for name, value in env.items() if isinstance(value, str)}
+    found = {name: upload.filled(value) for name, value in env.items() if isinstance(value, str)}
+    for name, value in found.items():
+        for what in value.told:
+            step.lose("env", f"env.{name}: {what}", upload.REMEDY, name)
+    return {name: value.text for name, value in found.items()}
 
 
 # --- where it runs -------------------------------------------------------------------------------
 
 
 def _hardware_key(step: Asked) -> str:
-    return next((key for key in ("agent_pool", "device", "gpu") if key in step.values), "num_gpus")
+    return step.chosen(DEVICES) or "num_gpus"
 
 
 def _device(step: Asked, ways: Ways) -> Device:
@@ -116,8 +120,11 @@ def _device(step: Asked, ways: Ways) -> Device:
 
 
 def _needs(step: Asked, where: Device, *, nodes: bool) -> dict[str, Any]:
-    count = step.number("num_gpus", step.number("num_devices", where.gpus if where.known else 1))
+    asked = step.chosen(GPUS)
+    count = step.number(asked, where.gpus if where.known else 1)
     gpus = 0 if step.on("no_gpu") or (where.known and not where.gpus) else count
+    if asked and gpus != count:
+        step.lose(asked, f"{asked}: {count} of a step that has no GPU", "delete it, or no_gpu and the device")
     needs: dict[str, Any] = {"gpus": gpus}
     if gpus and where.arch:
         needs["archs"] = [where.arch]
@@ -137,6 +144,8 @@ def _profiles(step: Asked, where: Device) -> list[str] | None:
     if not where.known:
         return []
     if step.on("fast_check_only"):
+        for key in (each for each in ("optional", "autorun_on_main") if step.on(each)):
+            step.lose(key, f"{key}: true beside fast_check_only", "say in profiles which pipelines it is part of")
         return ["pr"]
     if not step.on("optional"):
         return None
@@ -149,9 +158,10 @@ def _profiles(step: Asked, where: Device) -> list[str] | None:
 
 
 def _commands(step: Asked, ways: Ways) -> tuple[commands.Commands, bool]:
-    written = step.values.get("commands", step.values.get("command", []))
+    key = step.chosen(COMMANDS)
+    written = step.values.get(key, [])
     listed = written if isinstance(written, list) else [written]
-    problem = Problem("wrong-type", "a command must be text", place=step.place("commands"))
+    problem = Problem("wrong-type", "a command must be text", place=step.place(key))
     flat = [text for each in listed for text in (each if isinstance(each, list) else [each])]
     if not all(isinstance(text, str) for text in flat):
         step.problems.append(problem)
@@ -159,7 +169,6 @@ def _commands(step: Asked, ways: Ways) -> tuple[commands.Commands, bool]:
     if ways.prefixes:  # there a command passes through quotes of YAML once more
         listed = [[_once(each) for each in item] if isinstance(item, list) else _once(item) for item in listed]
     found, on_nodes = commands.said(listed, _workdir(step, ways), step.number("num_nodes", 1))
-    key = "commands" if "commands" in step.values else "command"
     for note in found.notes:
         below = (note.number,) if isinstance(written, list) else ()
         step.lose(key, note.what, note.remedy, *below)
@@ -172,7 +181,14 @@ def _once(text: str) -> str:
 
 def _workdir(step: Asked, ways: Ways) -> str:
     if folder := step.text("working_dir"):
-        return folder.rstrip("/") or "/"
+        found = upload.filled(folder)
+        for what in found.told:
+            step.lose("working_dir", f"working_dir: {what}", upload.REMEDY)
+        if "$" in found.text and not found.names:
+            step.lose(
+                "working_dir", f"working_dir: {found.text}, whose variables a shell reads there", "write the folder"
+            )
+        return found.text.rstrip("/") or "/"
     if ways.home.workspace:
         return str(PurePosixPath(ways.home.workspace) / ways.folder)
     step.lose(

@@ -1,0 +1,61 @@
+"""A question that nobody waits for, when the interpreter ends: real processes, as none ends twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ASKING = """
+import atexit, os, signal, threading
+from ci.world.ahead import ahead
+never, told = threading.Event(), threading.Event()
+
+def question(seconds):
+    told.wait()
+    never.wait(seconds)
+    import plistlib
+    print("answered by", plistlib.__name__, flush=True)
+"""
+
+
+def ended(text: str) -> tuple[int, str, str]:
+    """How a program ends that goes on with ``text``: its exit code, and what it wrote."""
+    program = [sys.executable, "-c", ASKING + text]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_one_at_work_ends_before_the_interpreter_is_taken_down() -> None:
+    """It goes on when nothing else is left to do, and all that it imports is still there."""
+    text = "ahead(lambda: question(0.2)); atexit.register(told.set); raise SystemExit(2)"
+    assert ended(text) == (2, "answered by plistlib\n", "")
+
+
+def test_one_that_never_ends_does_not_keep_the_interpreter() -> None:
+    assert ended("ahead(never.wait); raise SystemExit(2)") == (2, "", "")
+
+
+def test_ctrl_c_while_somebody_waits_for_one_waits_for_no_other() -> None:
+    """Were it waited for, the second would have the time to answer."""
+    text = """
+ahead(lambda: question(1.0))
+answer = ahead(never.wait)
+threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    answer()
+except KeyboardInterrupt:
+    told.set()
+    raise SystemExit(130)
+"""
+    assert ended(text) == (130, "", "")
+
+
+def test_ctrl_c_ends_the_wait_at_the_end_without_a_word() -> None:
+    text = """
+ahead(never.wait)
+atexit.register(threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start)
+raise SystemExit(2)
+"""
+    assert ended(text) == (2, "", "")
