@@ -302,7 +302,8 @@ def test_evidence_shows_processes_asks_for_stacks_and_hides_secrets(suite: Suite
     assert child.pid in sections["stacks"][0]["asked"]
     assert deaf.pid in sections["stacks"][1]["python_without_a_handler"]
     (row,) = [row for row in sections["tree"] if row.get("pid") == child.pid]
-    assert (row["state"], row["parent"]) == ("S", os.getpid())
+    assert row["state"] in ("R", "S"), "on a busy machine it may not have begun to sleep"
+    assert row["parent"] == os.getpid()
     assert [
         row["command"].endswith("--api-key=***") for row in sections["commands"] if row.get("pid") == child.pid
     ] == [True]

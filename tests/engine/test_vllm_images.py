@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -65,11 +66,11 @@ def idle(found: dict[str, tuple[int, int]]) -> set[str]:
 
 
 def test_an_edit_of_python_compiles_nothing(shell: Cli, images: Recipe) -> None:
-    """Three edits, because whatever empties a part of BuildKit's cache meanwhile makes it forget all of this once."""
+    """Edits that nobody made before; three, as whatever empties a part of BuildKit's cache makes it forget all once."""
     first, before = built(shell, images, "build-test")
     assert {"csrc-build", "rust_build"} <= stages(first, "test").keys()
     ran: list[set[str]] = []
-    for word in ("2", "3", "4"):
+    for word in (str(secrets.randbelow(10**9)) for _ in range(3)):
         (images.sources["vllm"] / "vllm/engine.py").write_text(f"ANSWER = {word}\n")
         second, image = built(shell, images, "build-test")
         found = stages(second, "test")
@@ -84,7 +85,8 @@ def test_an_edit_of_python_compiles_nothing(shell: Cli, images: Recipe) -> None:
     kernel = "/usr/local/lib/python3.14/dist-packages/vllm/_C.so"
     sums = {docker("run", "--rm", name, "sha256sum", kernel) for name in (before, image)}
     assert len(sums) == 1
-    (images.sources["vllm"] / "csrc/kernel.hip").write_text(standins.KERNEL.replace("2.0f", "3.0f"))
+    kernel_text = standins.KERNEL.replace("2.0f", f"{secrets.randbelow(10**6)}.0f")
+    (images.sources["vllm"] / "csrc/kernel.hip").write_text(kernel_text)
     third, _image = built(shell, images, "build-test")
     assert "csrc-build" not in idle(stages(third, "test")), "the record would have shown it"
 
