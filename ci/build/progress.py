@@ -154,7 +154,7 @@ class Progress:
         FROM does not count: BuildKit resolves a parent anew each time and never calls it cached.
         """
         staged = [v for v in self._vertices.values() if v.stage]
-        if not staged or self._last_word or any(v.error for v in staged):
+        if not staged or self._last_word or self.failure:
             return False
         return all(v.cached for v in staged if v.kind == "step" and v.spans)
 
@@ -229,7 +229,10 @@ class Progress:
             return
         started = moment(raw.get("started"))
         vertex.spans[completed if started is None else started] = completed
-        vertex.error = printable(str(raw.get("error") or "")) or vertex.error
+        error = printable(str(raw.get("error") or ""))
+        # A layer found in the cache, let go before it was loaded because its child was in the cache too: no error.
+        needless = raw.get("cached") is True and _is_cancel(error)
+        vertex.error = vertex.error if needless else error or vertex.error
         if vertex.running or vertex.reported == (len(vertex.spans), vertex.error):
             return
         vertex.reported = (len(vertex.spans), vertex.error)

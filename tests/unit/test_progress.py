@@ -83,6 +83,17 @@ def test_a_from_a_named_context_or_an_export_does_not_spoil_all_cached(name: str
     assert read(name)[0].all_cached
 
 
+def test_a_cached_parent_that_nobody_waited_for_is_cached_and_no_failure() -> None:
+    """Where parent and child are both in the cache, BuildKit may end the parent's load before it is done."""
+    progress, events = read("cached-parent-let-go")
+    text = (SAMPLES / "cached-parent-let-go.jsonl").read_text()
+    assert '"cached":true,"error":"failed to load ref: context canceled"' in text
+    assert progress.all_cached
+    assert states(progress) == {"first": "cached", "last": "cached", "exporting to image": "done"}
+    assert not [event for event in events if isinstance(event, StepFailed)]
+    assert not progress.cancelled
+
+
 def test_linked_copies_are_one_step() -> None:
     progress, _ = read("contexts-cached")
     found = stages(progress)["stage-1"]

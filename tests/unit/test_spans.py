@@ -224,6 +224,22 @@ def test_a_build_that_ended_badly_tells_which_instruction_failed_and_which_were_
     assert spans.done[0].why == (f"1/1 RUN make: {wrong}",)
 
 
+def test_what_buildkit_let_go_of_because_it_was_cached_anyway_is_a_cached_instruction(tmp_path: Path) -> None:
+    spans, clock = begun(tmp_path)
+    clock.advance(9)
+    let_go = {"cached": True, "error": "failed to load ref: context canceled"}
+    progress = fed(
+        ("[first 1/1] FROM x", 0, 1, let_go),
+        ("[last 1/1] COPY a b", 0, 1, {"cached": True}),
+        ("exporting to image", 1, 2),
+    )
+    traced.record(spans, progress)
+    assert [(each.name, each.outcome, each.cached) for each in spans.done[:4]] == [
+        ("first", Outcome.OK, True), ("1/1 FROM x", Outcome.OK, True),
+        ("last", Outcome.OK, True), ("1/1 COPY a b", Outcome.OK, True),
+    ]  # fmt: skip
+
+
 def test_a_build_of_which_nothing_was_told_has_no_spans(tmp_path: Path) -> None:
     spans, _ = begun(tmp_path)
     traced.record(spans, Progress())
