@@ -35,17 +35,19 @@ arch_lists = {
   }
   DEEPEP_ROCM_ARCH = { asked = split(";", DEEPEP_ROCM_ARCH), allowed = ["gfx942", "gfx950"] }
 }
-# One variable for all lists: a file that declares a list anew would take the list's own validation away.
+wrong_archs = join("\n", [
+  for name, list in arch_lists :
+  "${name} cannot be '${join(";", list.asked)}'; allowed: ${join(", ", list.allowed)}, joined by ; without blanks"
+  if length(setsubtract(list.asked, list.allowed)) > 0
+])
+# In a variable, because only those are validated; one for all lists, because a file that declares a list anew would
+# take the list's own validation away. Its condition asks wrong_archs, which no environment sets.
 variable "refused_archs" {
-  default = join("\n", [
-    for name, list in arch_lists :
-    "${name} cannot be '${join(";", list.asked)}'; allowed: ${join(", ", list.allowed)}, joined by ; without blanks"
-    if length(setsubtract(list.asked, list.allowed)) > 0
-  ])
+  default     = wrong_archs
   description = "set by this file: what is wrong with the lists of gfx targets"
   validation {
-    condition     = refused_archs == ""
-    error_message = refused_archs
+    condition     = wrong_archs == ""
+    error_message = wrong_archs
   }
 }
 

@@ -213,24 +213,25 @@ arch_lists = {
   DEEPEP_ROCM_ARCH  = { asked = words(DEEPEP_ROCM_ARCH), allowed = archs_of_rest }
   LMCACHE_ROCM_ARCH = { asked = words(LMCACHE_ROCM_ARCH), allowed = archs_of_rest }
 }
-# A variable, because only those are validated; one for all lists, because a file that declares a list anew would take
-# the list's own validation away.
+wrong_archs = join("\n", concat(
+  [
+    for name, list in arch_lists :
+    "${name} cannot be '${join(";", list.asked)}'; allowed: ${join(", ", list.allowed)}, joined by ; without blanks"
+    if length(setsubtract(list.asked, list.allowed)) > 0
+  ],
+  [
+    for name, list in arch_lists : "${name} has a gfx target that PYTORCH_ROCM_ARCH has not"
+    if length(setsubtract(setintersection(list.asked, list.allowed), arch_lists.PYTORCH_ROCM_ARCH.asked)) > 0
+  ],
+))
+# In a variable, because only those are validated; one for all lists, because a file that declares a list anew would
+# take the list's own validation away. Its condition asks wrong_archs, which no environment sets.
 variable "refused_archs" {
-  default = join("\n", concat(
-    [
-      for name, list in arch_lists :
-      "${name} cannot be '${join(";", list.asked)}'; allowed: ${join(", ", list.allowed)}, joined by ; without blanks"
-      if length(setsubtract(list.asked, list.allowed)) > 0
-    ],
-    [
-      for name, list in arch_lists : "${name} has a gfx target that PYTORCH_ROCM_ARCH has not"
-      if length(setsubtract(setintersection(list.asked, list.allowed), arch_lists.PYTORCH_ROCM_ARCH.asked)) > 0
-    ],
-  ))
+  default     = wrong_archs
   description = "set by this file: what is wrong with the lists of gfx targets"
   validation {
-    condition     = refused_archs == ""
-    error_message = refused_archs
+    condition     = wrong_archs == ""
+    error_message = wrong_archs
   }
 }
 

@@ -6,6 +6,7 @@ tested ones, or into native code, may change how any test ends. Only changed pat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from ..documents import refuse
 from ..errors import Problem
 from ..recipe import pins
 from ..recipe.dockerfile import Dockerfile, FileNeed, Ignore, touched
+from ..recipe.dockerfile.globs import go_glob
 from ..recipe.stack import HOME, Component, Stack, Tier
 from ..recipe.values import Resolved
 from ..suites.catalogue import Catalogue
@@ -123,6 +125,7 @@ class _Context:
         self.prefix = "" if place == "." else f"{place}/"
         self.paths = [path.removeprefix(self.prefix) for path in tree.paths.below(place)]
         self.known = frozenset(self.paths)
+        self.links = [path.removeprefix(self.prefix) for path in tree.paths.links if path.startswith(self.prefix)]
         self._ignored: dict[tuple[str, ...], Callable[[str], bool]] = {}
 
     def ignored(self, names: tuple[str, ...]) -> Callable[[str], bool]:
@@ -155,9 +158,17 @@ def _inputs(each: _Need, context: _Context) -> Iterator[tuple[str, str]]:
     yield from ((context.prefix + name, why) for name in each.ignore if name in context.known)
     ignored = context.ignored(each.ignore)
     ways = {above for source in each.need.sources for above in ancestors(source)} & context.known
+    ways |= {link for link in context.links if any(_enters(source, link) for source in each.need.sources)}
     for path in sorted(touched(each.need, context.paths) | ways):
         if not ignored(path):
             yield context.prefix + path, why
+
+
+def _enters(source: str, link: str) -> bool:
+    """Whether what a COPY names may lie below ``link``."""
+    parts, inside = source.split("/"), link.split("/")
+    here = zip(parts, inside, strict=False)
+    return len(inside) < len(parts) and all(re.fullmatch(go_glob(part), name, re.DOTALL) for part, name in here)
 
 
 # --- what is made from what ---------------------------------------------------------------------

@@ -9,7 +9,7 @@ from ..answer import Answer
 from ..errors import Outcome, worst
 from ..publish.journal import Entry
 from ..publish.manifest import SuiteRow
-from ..publish.status import Pointer, Status
+from ..publish.status import Finding, Pointer, Status
 from .units import counted, seconds
 
 
@@ -88,16 +88,18 @@ def _document(found: Status) -> dict[str, Any]:
         "suites": [row._asdict() for row in release.suites] if release else [],
         "run": found.run or None,
         "journal": [_journal(entry) for entry in found.entries],
-        "problems": [
-            {
-                "outcome": each.outcome,
-                "reference": each.problem.reference,
-                "message": each.problem.shown.message,
-                "hint": each.problem.shown.hint,
-                "context": each.problem.shown.context,
-            }
-            for each in found.findings
-        ],
+        "problems": [_finding(each) for each in found.findings],
+    }
+
+
+def _finding(found: Finding) -> dict[str, str]:
+    problem = found.problem.shown
+    return {
+        "outcome": found.outcome,
+        "reference": problem.reference,
+        "message": problem.message,
+        "hint": problem.hint,
+        "context": problem.context,
     }
 
 

@@ -35,6 +35,7 @@ _TASK = re.compile(r"srun: error: \S+: tasks? \S+: (?P<how>.+)")
 _EXITED = re.compile(r"Exited with exit code (\d+)")
 _CANCELLED = re.compile(r"slurmstepd\S*: error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED (?P<why>.*?)\s*\*\*\*")
 _TOLD = re.compile(r"(?:srun|slurmstepd\S*): error: ")
+_ABORTED = re.compile(r"srun: (?P<how>Job step aborted: Waiting .*)")
 _CUT = re.compile(r"srun: (?:error: Timed out waiting|Job step aborted|Force Terminated)")
 
 
@@ -204,14 +205,12 @@ def ended(code: int, stderr: Sequence[str], seconds: float) -> Ended:
     and for ``exit 143``, and with 0 for a task that it gave up waiting for after a cancel; only what it says
     tells them apart.
     """
-    for line in stderr:
-        cancelled = _CANCELLED.match(line)
-        if cancelled:
-            return Ended(None, seconds, lost=f"Slurm ended its step: cancelled {cancelled['why']}")
-    if code == 0:
-        cut = next(filter(_CUT.match, stderr), "")
-        return Ended(None, seconds, lost=cut) if cut else Ended(0, seconds)
     how = next((match["how"] for line in reversed(stderr) if (match := _TASK.match(line))), "")
+    lost = _cut_off(code, stderr, how)
+    if lost:
+        return Ended(None, seconds, lost=lost)
+    if code == 0:
+        return Ended(0, seconds)
     exited = _EXITED.match(how)
     if exited:
         return Ended(int(exited[1]), seconds)
@@ -221,6 +220,16 @@ def ended(code: int, stderr: Sequence[str], seconds: float) -> Ended:
         return Ended(128 - code, seconds)
     said = next((line for line in reversed(stderr) if _TOLD.match(line)), f"srun ended with {code}")
     return Ended(None, seconds, lost=said)
+
+
+def _cut_off(code: int, stderr: Sequence[str], how: str) -> str:
+    """What Slurm said where the task did not end by itself; empty where it did, ``how`` it ended."""
+    if cancelled := next(filter(None, map(_CANCELLED.match, stderr)), None):
+        return f"Slurm ended its step: cancelled {cancelled['why']}"
+    # A busy node may lose its own line of a cancel, not that srun was told to give the step up while its task ran.
+    if how and (aborted := next(filter(None, map(_ABORTED.match, stderr)), None)):
+        return f"Slurm ended its step: {aborted['how']}"
+    return "" if code else next(filter(_CUT.match, stderr), "")
 
 
 def judge(ranks: Sequence[RankEnded], stage: Stage) -> tuple[Outcome, tuple[str, ...]]:

@@ -129,6 +129,7 @@ def test_upstreams_targets_and_groups_are_there(recipe: Path) -> None:
         ({"PYTORCH_ROCM_ARCH": ""}, "PYTORCH_ROCM_ARCH cannot be ''"),
         ({"AITER_ROCM_ARCH": ";"}, "AITER_ROCM_ARCH cannot be ';'"),
         ({"PYTORCH_ROCM_ARCH": "gfx942", "DEEPEP_ROCM_ARCH": "gfx950"}, "DEEPEP_ROCM_ARCH has a gfx target"),
+        ({"DEEPEP_ROCM_ARCH": "gfx90a", "refused_archs": ""}, "DEEPEP_ROCM_ARCH cannot be 'gfx90a'"),
         ({"PYTORCH_ROCM_ARCH": "gfx942", "FA_ROCM_ARCH": "gfx950"}, "FA_ROCM_ARCH has a gfx target"),
         ({"UBUNTU_CODENAME": "noble"}, "UBUNTU_CODENAME is jammy"),
         ({"REMOTE_VLLM": "yes"}, "REMOTE_VLLM is 0 or 1"),

@@ -200,6 +200,31 @@ def test_of_the_tested_image_only_what_is_built_apart_counts(tmp_path: Path) -> 
     }
 
 
+@pytest.mark.parametrize(
+    ("source", "link", "runs"),
+    [
+        ("csrc/*/x.cu", "csrc/sub", True),
+        ("cs*/sub/x.cu", "csrc/sub", True),
+        ("csrc/a**b/x.cu", "csrc/ab", True),
+        ("csrc/*/x.cu", "csrc/sub/deep", False),
+        ("csrc/k[0-9]/x.cu", "csrc/sub", False),
+        ("csrc/*.cu", "csrc/sub", False),
+        ("other/*/x.cu", "csrc/sub", False),
+    ],
+)
+def test_a_changed_submodule_on_the_way_of_a_copy_with_wildcards_is_an_input(
+    tmp_path: Path, source: str, link: str, runs: bool
+) -> None:
+    text = recipes.DOCKERFILE.replace("COPY --from=src lib ", f"COPY --from=src {source} ")
+    assert text != recipes.DOCKERFILE
+    stack = stacks.load(str(recipes.write(tmp_path, text)))
+    args = resolve_args(stack, capture({}, {}), stacks.archs())
+    local = STACKS["local"]
+    asked = (stack, args, catalogue.load(local), pools.load(local))
+    assert bool(run_all(*asked, top=tmp_path / "src", changed=[link], links=[link])) is runs
+    assert not run_all(*asked, top=tmp_path / "src", changed=[link])
+
+
 def test_a_rule_of_the_pipeline_file_says_so(tmp_path: Path) -> None:
     stack = STACKS["local"]
     args = resolve_args(stack, capture({}, {}), stacks.archs())

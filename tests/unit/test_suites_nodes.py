@@ -91,6 +91,15 @@ EXITS: list[tuple[int, str, tuple[int | None, str, bool]]] = [
     ),
     (1, "", (None, "srun ended with 1", False)),
     (-9, "", (None, "srun ended with -9", False)),
+    # the node's own line was lost
+    (
+        137,
+        ("srun: Job step aborted: Waiting up to 4 seconds for job step to finish.\n"
+        "srun: error: n1: task 0: Killed"),
+        (None, "Slurm ended its step: Job step aborted: Waiting up to 4 seconds for job step to finish.", False),
+    ),
+    # it ended by itself, and then its step was given up
+    (137, "srun: error: n1: task 0: Killed\nsrun: Job step aborted", (-9, "", False)),
     # srun gives up on a task that outlives the cancel of its step, and ends with 0
     (
         0,
