@@ -1,15 +1,12 @@
 """``python -m ci VERB`` (installed: ``rocm-ci VERB``): the door for pipelines.
 
-Everything is imported inside ``main``, so that Ctrl-C during the imports ends quietly too.
+Everything that reads a file is imported inside ``main``, so that Ctrl-C during the imports ends quietly too.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Perform the command line ``argv`` (default: this process's); returns the exit code."""
     try:
         from .one_shot import spare_the_collector
@@ -20,6 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(sys.argv[1:] if argv is None else argv, sys.stdout, sys.stderr)
     except KeyboardInterrupt:
         return 130
+    except RuntimeError as error:  # until 3.12 Python wraps what comes while it makes a class
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return 130
+        raise
 
 
 if __name__ == "__main__":

@@ -138,6 +138,8 @@ def _run(call: Call) -> _End:
     except CiError as error:
         return _failed(call, error)
     except Exception as error:  # noqa: BLE001 - the boundary: a bug of ours must still end typed
+        if isinstance(error.__cause__, Interrupted):  # until 3.12 Python wraps what comes while it makes a class
+            return _failed(call, error.__cause__)
         return _failed(call, _bug(error), error)
 
 

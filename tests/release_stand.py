@@ -13,7 +13,7 @@ import threading
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -21,9 +21,10 @@ from urllib.parse import unquote
 import pytest
 
 from ci.world.bucket import Bucket
-from tests import wheels
+from tests import servers, wheels
 from tests.engine.own import FAMILY
-from tests.faults.stand import PATIENCE, Ended, Running, free_port, listens, soon
+from tests.faults.stand import PATIENCE, Ended, Running
+from tests.images import listed
 from tests.release_doors import CLOSE, Act, Asked, Door, door, straight
 from tests.release_world import CHANNEL, World
 from tests.unit.registry_replies import Reply
@@ -298,10 +299,9 @@ class Stand:
 
     def clean(self) -> None:
         """Take the images of this stand out of the engine."""
-        form = ("--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}")
-        listed = subprocess.run(["docker", "images", *form], check=True, capture_output=True, text=True).stdout
         own = []
-        for repository, tag, digest in map(str.split, listed.splitlines()):
+        for row in listed("--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}"):
+            repository, tag, digest = row.split()
             if repository.endswith(f"/{self.name}") or repository.startswith(f"{self.registry.host}/"):
                 own.append(f"{repository}@{digest}" if tag == "<none>" else f"{repository}:{tag}")
         if own:
@@ -313,7 +313,8 @@ def standing(folder: Path, root: str, projects: Sequence[str] = PROJECTS) -> Ite
     """A stand with servers, doors and an empty bucket of its own; ``root`` is an image of busybox."""
     name = f"stand-{secrets.token_hex(4)}"
     with (
-        _servers(folder) as (registry, store),
+        servers.registry(folder) as registry,
+        servers.s3_server() as store,
         door("registry", registry) as front,
         door("store", store) as other,
         pytest.MonkeyPatch.context() as patch,
@@ -327,25 +328,3 @@ def standing(folder: Path, root: str, projects: Sequence[str] = PROJECTS) -> Ite
             yield made
         finally:
             made.clean()
-
-
-@contextmanager
-def _servers(folder: Path) -> Iterator[tuple[int, int]]:
-    """A real registry that allows deletion, and a server that speaks S3: their ports."""
-    ports = (free_port(), free_port())
-    config = folder / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder / 'registry'}}}, delete: {{enabled: true}}}}\n"
-        f'http: {{addr: "127.0.0.1:{ports[0]}"}}\n'
-    )
-    moto = str(Path(sys.executable).with_name("moto_server"))
-    commands = (["docker-registry", "serve", str(config)], [moto, "-H", "127.0.0.1", "-p", str(ports[1])])
-    with ExitStack() as stack:
-        for command in commands:
-            server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            stack.callback(server.wait)
-            stack.callback(server.kill)
-        for port in ports:
-            soon(lambda port=port: listens(port), f"nothing listens at {port}")
-        yield ports

@@ -24,7 +24,7 @@ from ..world.http import send
 from . import builders, nics, pages, surroundings, trust, upstreams
 from .findings import STATES, Case, Check, Finding
 
-DEADLINE = 3.0
+DEADLINE = 4.0
 """Seconds a check may take; all run at once, so it is what the whole visit takes where something hangs.
 
 A stack that is built from elsewhere gets ``upstreams.ALL`` more.

@@ -15,6 +15,7 @@ T = TypeVar("T")
 _NAME = "ahead"
 _MOMENTS = 2.0
 """Seconds that the end of the interpreter waits, for all questions together."""
+_LOOK = 0.5
 
 
 def ahead(question: Callable[[], T]) -> Callable[[], T]:
@@ -37,7 +38,8 @@ def ahead(question: Callable[[], T]) -> Callable[[], T]:
 
     def answer() -> T:
         try:
-            thread.join()
+            while thread.is_alive():  # a signal in the very moment a wait begins does not end it
+                thread.join(_LOOK)
         except BaseException:  # somebody who is told to end while they wait ends now
             atexit.unregister(_see_off)
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import InfraError
@@ -15,6 +16,11 @@ Item = tuple[Path, str]
 
 Take = Callable[[Path, str], None]
 """Copies one file in, whole or not at all."""
+
+End = tuple[Item, BaseException | None]
+"""An item that was taken, with what kept it from arriving."""
+
+_LOOK = 0.5
 
 
 class Arrivals:
@@ -61,7 +67,7 @@ def together(take: Take, items: Sequence[Item], say: Callable[[str], None], hand
     the one.  A signal ends the wait at once: what is under way is left behind in daemon threads.
     """
     arrivals = Arrivals(items, say)
-    ends: queue.SimpleQueue[tuple[Item, BaseException | None]] = queue.SimpleQueue()
+    ends: queue.SimpleQueue[End] = queue.SimpleQueue()
     waiting = list(reversed(items))
     busy, failure = 0, None
 
@@ -76,7 +82,7 @@ def together(take: Take, items: Sequence[Item], say: Callable[[str], None], hand
         while waiting and not failure and busy < hands:
             threading.Thread(target=work, args=(waiting.pop(),), name="upload", daemon=True).start()
             busy += 1
-        item, error = ends.get()
+        item, error = _next(ends)
         busy -= 1
         if error is None:
             arrivals.add(item)
@@ -85,6 +91,13 @@ def together(take: Take, items: Sequence[Item], say: Callable[[str], None], hand
     if failure:
         item, error = failure
         raise arrivals.without(item, error) if isinstance(error, InfraError) else error
+
+
+def _next(ends: queue.SimpleQueue[End]) -> End:
+    """The next that ended; a signal in the very moment a wait begins does not end it, so none is long."""
+    while True:
+        with suppress(queue.Empty):
+            return ends.get(timeout=_LOOK)
 
 
 def _length(path: Path) -> int:

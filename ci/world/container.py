@@ -67,6 +67,7 @@ class Container:
         self._stopping = stopping
         self._kills = 0
         self._used = False
+        self._asked = False
 
     @property
     def name(self) -> str:
@@ -126,17 +127,22 @@ class Container:
 
     def probe(self, argv: Sequence[str], seconds: float) -> Finished:
         """Ask a program inside; ``DeadlineError`` past ``seconds``, the program then left to ``end``."""
+        self._asked = True
         return ask(Command(self._exec(argv, {}, "", ()), env=self._env), seconds)
 
     def end(self, grace: float = GRACE) -> tuple[str, ...]:
-        """End what is left inside, remove the container, and give the signals that were needed."""
+        """End what is left inside, remove the container, and give the signals that were needed.
+
+        Nothing is left where nothing was ever run inside: however its shell ends then, it may not have been ready
+        to hear of the end.
+        """
         state = self._engine.container(self.name)
         rungs: tuple[str, ...] = ()
         if state and state.running:
             self._engine.stop_container(self.name, grace)
             state = self._engine.container(self.name)
             code = state.code if state else 0
-            if code:
+            if code == _LEFT or (code and (self._used or self._asked)):
                 rungs = ("SIGTERM",) if code == _LEFT else ("SIGTERM", "SIGKILL")
                 tail = "" if code == _LEFT else " and SIGKILL, which may leave VRAM held"
                 self._say(f"{self.name}: processes were left behind inside; ended by SIGTERM{tail}")

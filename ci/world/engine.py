@@ -25,6 +25,8 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 OK, CREATED, NO_NAME, NOT_FOUND = 200, 201, 400, 404
 PATIENCE = 10.0
 """Seconds a local engine may take to answer a question; one that is stopped never does."""
+NAMING = 60.0
+"""Seconds it may take to give a name: such a write waits while it collects what others have removed."""
 _DROPPED = re.compile(r"lease does not exist|commit failed: rename |content digest \S+ not found")
 """How a pull ends whose lease an `image prune` of somebody else took away."""
 
@@ -203,7 +205,7 @@ class Engine(Containers):
         repository, _, tag = new.rpartition(":")
         if self._is_local:
             query = urlencode({"repo": repository, "tag": tag})
-            status, body = self._answer(self._ask("POST", f"/images/{quote(name, safe='/:@')}/tag?{query}"))
+            status, body = self._answer(self._ask("POST", f"/images/{quote(name, safe='/:@')}/tag?{query}", NAMING))
             if status != CREATED:
                 raise broken(self.at, f"status {status} when naming {name} {new}: {body[:200]!r}")
             return

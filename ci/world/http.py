@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MAX_BODY = 8 * 1024 * 1024
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LOOK = 0.5
+"""Seconds of one wait: a signal in the very moment it begins does not end it."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Trouble = Literal["dns", "refused", "tls", "timeout", "cut", "closed", "too-large", "redirect", "broken"]
@@ -128,7 +130,7 @@ def send(request: Request) -> Response:
     while not future.done():
         if watch.left <= 0:
             raise _late(request)
-        wait((future,), timeout=watch.left)
+        wait((future,), timeout=min(watch.left, _LOOK))
     return future.result()
 
 

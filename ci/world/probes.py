@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import queue
@@ -26,8 +27,10 @@ from .http import Request, Response, Send, address
 from .process import Command, Finished, Run, started
 
 T = TypeVar("T")
-PATIENCE = 2.0
-"""Seconds for one program; less than a check's, so that its child is ended before we leave."""
+PATIENCE = 3.0
+"""Seconds for one program; less than a check's, so that it can still be told which one did not answer."""
+
+_at_work = set[subprocess.Popen[bytes]]()
 
 _OWN_CAS = (("/usr/local/share/ca-certificates", "**/*.crt"), ("/etc/pki/ca-trust/source/anchors", "*"))
 
@@ -69,12 +72,15 @@ def ask(command: Command, seconds: float = PATIENCE) -> Finished:
     for a build and too long here.
     """
     with started(command) as child:
+        _at_work.add(child)
         try:
             stdout, stderr = child.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             _end(child)
             message = f"{command.argv[0]} did not answer within {seconds:g} s"
             raise DeadlineError("deadline", message, context=str(command)) from None
+        finally:
+            _at_work.discard(child)
     return Finished(command, child.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
 
@@ -90,6 +96,14 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             child.wait(timeout=0.2)
     if child.returncode is None:
         child.returncode = -signal.SIGKILL  # else leaving its context would wait for it
+
+
+@atexit.register
+def _end_what_is_left() -> None:
+    """End what a thread asked that we leave behind: nobody else would, and a polite end may be ignored."""
+    for child in tuple(_at_work):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
 
 
 def installed(program: str) -> bool:

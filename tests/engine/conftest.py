@@ -5,13 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import tarfile
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import plants, recipes
+from tests import plants, recipes, servers
 
 if TYPE_CHECKING:
     from tests.engine.suite_runs import Play, Starter, Steps, Words
@@ -30,6 +26,7 @@ from tests.engine.own import BUSY, FAMILY, TINY, left_over, own
 from tests.engine.s3_front import Front, front
 from tests.engine.sandboxes import KINDS, Box
 from tests.faults import stand
+from tests.images import listed
 
 ROOT = Path(__file__).resolve().parents[2]
 BUSYBOX = Path("/bin/busybox")
@@ -169,8 +166,7 @@ def container(sandbox_image: str) -> Iterator[Box]:
 
 def remove_left_over() -> None:
     """Remove the images that test processes left which were killed, and the containers that keep those."""
-    listed = docker("images", "--no-trunc", "--format", "{{.ID}} {{.Repository}} {{.Tag}}").splitlines()
-    gone = left_over(listed)
+    gone = left_over(listed("--no-trunc", "--format", "{{.ID}} {{.Repository}} {{.Tag}}"))
     for image in (each for each in gone if each.startswith("sha256:")):
         if held := docker("ps", "--all", "--quiet", "--filter", f"ancestor={image}", check=False):
             docker("rm", "--force", *held.split(), check=False)
@@ -179,24 +175,24 @@ def remove_left_over() -> None:
 
 
 def remove_images(prefix: str) -> None:
-    """Remove every image whose repository holds ``prefix``, by tag or by digest, and what lost its name."""
-    rows = docker("images", "--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}").splitlines()
+    """Remove every image whose repository holds ``prefix``, by tag or by digest, and what lost its name long ago."""
+    rows = listed("--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}")
     mine = []
     for repository, tag, digest in (row.split() for row in rows):
         if prefix in repository:
             mine.append(f"{repository}@{digest}" if tag == "<none>" else f"{repository}:{tag}")
     if mine:
         docker("rmi", "-f", *mine, check=False)
-    # By id, as a prune would take the leases of every pull of the engine.
-    unnamed = docker("images", "--quiet", "--filter", "dangling=true", "--filter", "label=org.rocm-ci.stack=tiny")
-    if unnamed:
-        docker("rmi", *unnamed.split(), check=False)
+    # By id, as a prune would take the leases of every pull of the engine.  Long ago: it does not say whose it was.
+    unnamed = ("dangling=true", "label=org.rocm-ci.stack=tiny", "until=2h")
+    if old := listed("--quiet", *(f"--filter={each}" for each in unnamed)):
+        docker("rmi", *old, check=False)
 
 
 def remove_roots(name: str) -> None:
     """Remove the names that our builds gave to this very root image."""
     image = docker("image", "inspect", "--format", "{{.Id}}", name)
-    rows = docker("images", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}", ROOTS).splitlines()
+    rows = listed("--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}", ROOTS)
     if mine := [row.split()[1] for row in rows if row.startswith(image)]:
         docker("rmi", "--force", *mine, check=False)
 
@@ -218,58 +214,16 @@ def tiny(stack: Path) -> tuple[str, ...]:
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
     """A real registry (CNCF distribution) on the loopback; gives ``host:port``."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.fail("docker-registry is not installed: apt-get install docker-registry")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\nlog: {{level: error}}\n"
-    )
-    with subprocess.Popen(
-        [program, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            wait_until_it_answers(f"http://127.0.0.1:{port}/v2/")
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.terminate()
+    with servers.registry(tmp_path) as port:
+        yield f"127.0.0.1:{port}"
     remove_images(f"127.0.0.1:{port}/")
-
-
-def wait_until_it_answers(url: str, seconds: float = 30.0) -> None:
-    """Block until something answers at ``url``, or fail."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            if time.monotonic() > end:
-                pytest.fail(f"nothing answers at {url}")
-            time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    """An S3 server of our own: moto_server, which honours conditional puts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = str(Path(sys.executable).with_name("moto_server"))
-    words = [program, "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_until_it_answers(url)
-            yield url
-        finally:
-            server.terminate()
+    """The URL of an S3 server of our own."""
+    with servers.s3_server() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

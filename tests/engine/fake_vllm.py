@@ -76,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
                 reason = "length" if begin + PIECE >= tokens else None
                 choice = {"token_ids": piece, "finish_reason": reason}
                 self.wfile.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
-                time.sleep(0.01)
+                time.sleep(0.05)
                 if begin + 2 * PIECE >= tokens:
                     nearly.set()
                     time.sleep(0.3)

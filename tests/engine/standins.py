@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.servers import git_server
 
 KERNEL = """\
 #include <hip/hip_runtime.h>
@@ -325,17 +325,5 @@ def serving(source: Path) -> Iterator[tuple[str, str]]:
     who = ("-c", "user.name=t", "-c", "user.email=t@example.invalid")
     subprocess.run(("git", "-C", str(source), *who, "commit", "--quiet", "--message", "one"), check=True)
     head = subprocess.run(("git", "-C", str(source), "rev-parse", "HEAD"), check=True, capture_output=True, text=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = ("--export-all", "--reuseaddr", "--listen=127.0.0.1", f"--port={port}", f"--base-path={source.parent}")
-    daemon = subprocess.Popen(("git", "daemon", *words))
-    try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.05)
-        yield f"git://127.0.0.1:{port}/{source.name}", head.stdout.strip()
-    finally:
-        daemon.terminate()
-        daemon.wait()
+    with git_server(source.parent) as url:
+        yield f"{url}/{source.name}", head.stdout.strip()

@@ -25,7 +25,7 @@ CI = (sys.executable, "-m", "ci", "test", "all")
 INV = (str(BIN / "inv"), "test", "all")
 NOX = (str(BIN / "nox"), "-s", "shutdown-timeout", "--")
 SUITES: Mapping[tuple[str, ...], str] = {NOX: "shutdown-timeout"}
-PATIENCE = 90.0
+PATIENCE = 180.0
 
 Steps = Mapping[str, Mapping[str, Any]]
 Play = Callable[..., Ran]

@@ -18,6 +18,7 @@ def question(seconds):
     import plistlib
     print("answered by", plistlib.__name__, flush=True)
 """
+PATIENT = "import ci.world.ahead as world_ahead; world_ahead._MOMENTS = 60.0"
 
 
 def ended(text: str) -> tuple[int, str, str]:
@@ -30,7 +31,7 @@ def ended(text: str) -> tuple[int, str, str]:
 def test_one_at_work_ends_before_the_interpreter_is_taken_down() -> None:
     """It goes on when nothing else is left to do, and all that it imports is still there."""
     text = "ahead(lambda: question(0.2)); atexit.register(told.set); raise SystemExit(2)"
-    assert ended(text) == (2, "answered by plistlib\n", "")
+    assert ended(f"{PATIENT}; {text}") == (2, "answered by plistlib\n", "")
 
 
 def test_one_that_never_ends_does_not_keep_the_interpreter() -> None:
@@ -38,12 +39,13 @@ def test_one_that_never_ends_does_not_keep_the_interpreter() -> None:
 
 
 def test_ctrl_c_while_somebody_waits_for_one_waits_for_no_other() -> None:
-    """Were it waited for, the second would have the time to answer."""
-    text = """
-ahead(lambda: question(1.0))
+    """Were it waited for, the first would have the time to answer."""
+    text = f"""
+{PATIENT}
+ahead(lambda: question(30.0))
 answer = ahead(never.wait)
-threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
+    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
     answer()
 except KeyboardInterrupt:
     told.set()
@@ -53,9 +55,10 @@ except KeyboardInterrupt:
 
 
 def test_ctrl_c_ends_the_wait_at_the_end_without_a_word() -> None:
-    text = """
+    text = f"""
+{PATIENT}
 ahead(never.wait)
-atexit.register(threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start)
+atexit.register(threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start)
 raise SystemExit(2)
 """
     assert ended(text) == (2, "", "")

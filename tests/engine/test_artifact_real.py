@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,9 +25,11 @@ from tests import recipes
 from tests.engine.conftest import ROOT, Cli, Ran, docker, remove_images
 from tests.engine.own import BUSY, FAMILY, own
 from tests.engine.test_stops import processes, wait_for
+from tests.faults.stand import soon, wake
 
 REPOSITORY = f"{FAMILY}/artifact"
-SLEEP = f"sleep 6.{secrets.randbelow(10**6):06}"
+SECONDS = f"300.{secrets.randbelow(10**6):06}"
+SLEEP = f"sleep {SECONDS}"
 
 
 @pytest.fixture
@@ -357,7 +360,7 @@ def test_killed_in_the_middle_and_run_again(
     assert busy_root
     remove_images(REPOSITORY)
     before = "FROM scratch AS test_artifact" if verb == "ship" else "COPY --from=test_artifact"
-    slow = f"RUN echo {os.getpid()}-{time.monotonic_ns()} && {SLEEP}\n{before}"
+    slow = f"RUN echo {os.getpid()}-{time.monotonic_ns()} && ({SLEEP} || true)\n{before}"
     dockerfile = recipes.ARTIFACT_DOCKERFILE.replace(before, slow)
     tiny = options(recipes.write(tmp_path, dockerfile, own(recipes.ARTIFACT_STACK)))
     out = tmp_path / "out"
@@ -373,14 +376,14 @@ def test_killed_in_the_middle_and_run_again(
         child.send_signal(number)
         child.communicate(timeout=60)
     assert child.returncode in {-signal.SIGKILL, 128 + signal.SIGTERM}
-    end = time.monotonic() + 30
-    while processes(str(cli.state)) or processes(SLEEP):
-        assert time.monotonic() < end, "something works on"
-        time.sleep(0.1)
+    soon(lambda: not processes(str(cli.state)) and not processes(SLEEP), "something works on")
     assert verb == "use" or not out.exists(), "half a bundle"
     cli("reap")
     assert [thing for folder in (cli.state / "runs").iterdir() for thing in Ledger(folder).open_things()] == []
     assert list((cli.state / "runs").glob("*/*/artifact")) == []
     assert "building-" not in docker("images", "--format", "{{.Tag}}", REPOSITORY)
+    waker = threading.Thread(target=wake, args=(SECONDS,))
+    waker.start()
     assert cli(*words).tier("test")["outcome"] == "ok"
+    waker.join()
     remove_images(REPOSITORY)

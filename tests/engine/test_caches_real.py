@@ -24,6 +24,7 @@ from ci.world.clock import SystemClock
 from tests.engine.conftest import Cli, Ran, docker
 from tests.engine.own import FAMILY, own
 from tests.faults.front import Front, front
+from tests.images import listed
 from tests.unit.registry_replies import API, JSON, Reply, errors
 
 DOCKERFILE = """\
@@ -103,7 +104,7 @@ class Recipe:
     def remove(self) -> None:
         """Take its images from the engine, by every name."""
         for _ in range(2):  # a name by digest is listed once the tags beside it are gone
-            rows = docker("images", "--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}").splitlines()
+            rows = listed("--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}")
             mine = [row.split() for row in rows if self.mark in row.partition(" ")[0]]
             names = [f"{name}@{digest}" if tag == "<none>" else f"{name}:{tag}" for name, tag, digest in mine]
             if names:

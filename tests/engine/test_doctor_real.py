@@ -12,8 +12,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +26,25 @@ from ci.world import probes
 from ci.world.process import Command
 
 ROOT = Path(__file__).resolve().parents[2]
-GUARD = 10
+GUARD = 60
 HIDDEN = ("ROCM_CI_", "DOCKER_", "PIP_")
 
 
-def doctor(*options: str, folder: Path = ROOT, **environ: str) -> tuple[int, Mapping[str, Mapping[str, Any]], str]:
-    """Exit code, findings by check, and the text form of the same."""
+def doctor(
+    *options: str, folder: Path = ROOT, hanging: Collection[str] = (), **environ: str
+) -> tuple[int, Mapping[str, Mapping[str, Any]], str]:
+    """Exit code, findings by check, and the outcome; asked again where others than ``hanging`` were too slow."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(HIDDEN)}
     argv = [sys.executable, "-m", "ci", "doctor", "--json", *options]
     env = {**kept, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environ}
-    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=GUARD, check=False)
-    assert done.stderr == ""
-    document = json.loads(done.stdout)
-    return done.returncode, {each["check"]: each for each in document["findings"]}, document["outcome"]
+    for _ in range(3):
+        done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=GUARD, check=False)
+        assert done.stderr == ""
+        document = json.loads(done.stdout)
+        found = {each["check"]: each for each in document["findings"]}
+        if not {name for name, each in found.items() if "did not answer" in each["message"]} - set(hanging):
+            break
+    return done.returncode, found, document["outcome"]
 
 
 @contextmanager
@@ -95,16 +103,16 @@ def test_no_engine(tmp_path: Path) -> None:
 def test_an_engine_that_never_answers(tmp_path: Path) -> None:
     path = tmp_path / "engine.sock"
     with silent(socket.AF_UNIX, str(path)):
-        code, found, _ = doctor(DOCKER_HOST=f"unix://{path}", ROCM_CI_STATE=str(tmp_path))
+        code, found, _ = doctor(hanging=("engine",), DOCKER_HOST=f"unix://{path}", ROCM_CI_STATE=str(tmp_path))
     assert code == 4
-    assert found["engine"]["message"] == f"unix://{path} (DOCKER_HOST) did not answer within 3 s"
+    assert found["engine"]["message"] == f"unix://{path} (DOCKER_HOST) did not answer within 4 s"
     assert found["git"]["state"] == "ok"
 
 
 def test_a_registry_that_never_answers(tmp_path: Path) -> None:
     with silent(socket.AF_INET, ("127.0.0.1", 0)) as server:
         place = f"127.0.0.1:{server.getsockname()[1]}/team"
-        code, found, _ = doctor("--registry", place, ROCM_CI_STATE=str(tmp_path))
+        code, found, _ = doctor("--registry", place, hanging=("registry", "trust"), ROCM_CI_STATE=str(tmp_path))
     assert (code, found["registry"]["state"]) == (4, "fail")
     assert place.removesuffix("/team") in found["registry"]["message"]
 
@@ -115,12 +123,39 @@ def test_a_docker_command_that_never_ends(tmp_path: Path) -> None:
     pids.mkdir()
     script = f"trap '' INT TERM\nsleep 600 &\ntouch {pids}/$$ {pids}/$!\nwait\nwait"
     path = program(tmp_path / "bin", "docker", script)
-    code, found, _ = doctor(PATH=path, ROCM_CI_STATE=str(tmp_path))
+    code, found, _ = doctor(hanging=("buildx", "cache"), PATH=path, ROCM_CI_STATE=str(tmp_path))
     assert (code, found["buildx"]["state"]) == (4, "fail")
     assert "did not answer" in found["buildx"]["message"]
     numbers = [int(each.name) for each in pids.iterdir()]
-    assert len(numbers) == 4  # the checks "buildx" and "cache" ask it
-    assert [number for number in numbers if alive(number)] == []
+    assert len(numbers) in {4, 8, 12}  # the checks "buildx" and "cache" ask it, at each visit
+    until_gone(numbers)
+
+
+LEAVES = """
+import pathlib, sys, threading, time
+from ci.world import probes
+from ci.world.process import Command
+argv = ("sh", "-c", "trap '' INT TERM; sleep 600 & echo $$ $! > $0.new; mv $0.new $0; wait; wait", sys.argv[1])
+threading.Thread(target=lambda: probes.ask(Command(argv), 600), daemon=True).start()
+while not pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.01)
+"""
+
+
+def test_who_leaves_while_a_program_is_asked_takes_it_along(tmp_path: Path) -> None:
+    """A check may begin to ask so late that the visit is over before its program's own time is."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", LEAVES, tmp_path / "pids"], env=env, timeout=GUARD, check=True)
+    until_gone([int(word) for word in (tmp_path / "pids").read_text().split()])
+
+
+def until_gone(pids: Collection[int]) -> None:
+    """Wait for the end of processes that were killed: nobody waits for an orphan."""
+    assert pids
+    end = time.monotonic() + GUARD
+    while left := [pid for pid in pids if alive(pid)]:
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
 
 
 def alive(pid: int) -> bool:
@@ -138,7 +173,11 @@ def test_all_of_it_hangs_at_once(tmp_path: Path) -> None:
     with silent(socket.AF_UNIX, str(sock)), silent(socket.AF_INET, ("127.0.0.1", 0)) as server:
         place = f"127.0.0.1:{server.getsockname()[1]}"
         engine = f"unix://{sock}"
-        code, found, _ = doctor("--registry", place, PATH=path, DOCKER_HOST=engine, ROCM_CI_STATE=str(tmp_path))
+        hanging = ("engine", "buildx", "registry", "git", "cache", "trust")
+        state = str(tmp_path)
+        code, found, _ = doctor(
+            "--registry", place, hanging=hanging, PATH=path, DOCKER_HOST=engine, ROCM_CI_STATE=state
+        )
     assert code == 4
     assert {name for name, each in found.items() if each["state"] == "fail"} == {"engine", "buildx", "registry"}
     assert found["git"]["state"] == "warn"
@@ -177,16 +216,17 @@ def test_git_is_left_as_it_is(tmp_path: Path) -> None:
         subprocess.run([*git, *words], check=True)
     os.utime(tmp_path / "file", (1, 1))
     before = (tmp_path / ".git/index").read_bytes()
-    found = probes.repository(tmp_path)
+    patient = partial(probes.ask, seconds=GUARD)
+    found = probes.repository(tmp_path, patient)
     assert found == probes.Repository(str(tmp_path))
     assert (tmp_path / ".git/index").read_bytes() == before
     (tmp_path / "file").write_text("y")
-    assert probes.repository(tmp_path) == probes.Repository(str(tmp_path), dirty=True)
-    assert probes.repository(Path("/")) is None
+    assert probes.repository(tmp_path, patient) == probes.Repository(str(tmp_path), dirty=True)
+    assert probes.repository(Path("/"), patient) is None
 
 
 def test_a_program_past_its_time_is_ended() -> None:
     with pytest.raises(DeadlineError, match="did not answer within"):
         probes.ask(Command(("sh", "-c", "trap '' TERM; sleep 600 & wait; wait")), 0.2)
-    done = probes.ask(Command(("sh", "-c", "echo out; echo err >&2; kill -9 $$")))
+    done = probes.ask(Command(("sh", "-c", "echo out; echo err >&2; kill -9 $$")), GUARD)
     assert (done.code, done.stdout, done.stderr) == (-signal.SIGKILL, "out\n", "err\n")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import gzip
 import http.server
 import json
-import os
 import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ import pytest
 
 from tests.engine.conftest import Cli, docker
 from tests.engine.test_doctor_real import silent
+from tests.servers import git_server
 from tests.unit.test_doctor_pins import DOCKERFILE, LISTED, STACK
 
 AINIC = "1.2.3-a-4"
@@ -58,21 +57,8 @@ def repository(tmp_path: Path) -> Iterator[tuple[str, str]]:
     subprocess.run((*GIT, "clone", "--quiet", "--bare", str(work), str(tmp_path / "git/lib.git")), check=True)
     subprocess.run(("git", "config", "uploadpack.allowFilter", "true"), cwd=tmp_path / "git/lib.git", check=True)
     asked = subprocess.run(("git", "rev-parse", "HEAD~1"), cwd=work, check=True, capture_output=True, text=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = ("--export-all", "--reuseaddr", "--listen=127.0.0.1", f"--port={port}", f"--base-path={tmp_path}/git")
-    daemon = subprocess.Popen(("git", "daemon", *words), stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"git://127.0.0.1:{port}/lib.git", asked.stdout.strip()
-    finally:
-        os.killpg(daemon.pid, 15)
-        daemon.wait()
+    with git_server(tmp_path / "git") as url:
+        yield f"{url}/lib.git", asked.stdout.strip()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from ci.settings import capture
 from ci.world.engine import endpoint
 from ci.world.store_lease import Holder
-from tests.faults.stand import Running, Stand, soon
+from tests.faults.stand import Running, Stand, soon, wake
 
 BEGINS = "| the step begins"
 WAITING = "is at work on ci-base"
@@ -54,11 +54,13 @@ def hosts(tmp_path: Path, sandbox_image: str, registry: str) -> Iterator[Hosts]:
 
 
 def test_one_builds_and_the_other_takes_what_it_published(hosts: Hosts) -> None:
-    hosts.stand.write(pause=4)
+    pause = 300 + secrets.randbelow(1000) / 1000
+    hosts.stand.write(pause=pause)
     one = hosts.start("one")
     one.until(BEGINS)
     other = hosts.start("other")
     other.until(WAITING)
+    wake(f"{pause:g}")
     first, second = one.end(), other.end()
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert (hosts.baked("one"), hosts.baked("other")) == (["base", "ci-base"], [])

@@ -75,11 +75,13 @@ def suite(tmp_path: Path) -> Iterator[Suite]:
     assert made.children() == [], "processes were left behind"
 
 
-SHUTDOWN = ("test_shutdown.py", "--model=/nowhere", "--hang-limit=3", "--objective=1", "--slack=0.2")
+SHUTDOWN = ("test_shutdown.py", "--model=/nowhere", "--hang-limit=30", "--objective=1", "--slack=0.2")
+IN_TIME = (*SHUTDOWN, "--objective=10")
+"""For an end that is to be a good one: a machine may stand still for a second."""
 
 
 def test_a_server_that_ends_well(suite: Suite) -> None:
-    code, output = suite.run(*SHUTDOWN, "--drain-timeout=30")
+    code, output = suite.run(*IN_TIME, "--drain-timeout=30")
     assert code == 0, output
     measured = suite.measured()
     assert set(measured) == {
@@ -104,11 +106,12 @@ def test_a_bad_end(suite: Suite, fake: str, said: str) -> None:
 
 
 def test_a_client_gives_up_and_that_time_is_not_the_servers(suite: Suite) -> None:
-    code, output = suite.run(*SHUTDOWN, "-k", "request", "--client-patience=1.5", fake="holds-stream")
+    patience = ("--client-patience=8", "--objective=5")
+    code, output = suite.run(*SHUTDOWN, "-k", "request", *patience, fake="holds-stream")
     assert code == 0, output
     measured = suite.measured()
-    assert measured["client_seconds"] > 1.4
-    assert measured["shutdown_seconds"] > 1.4
+    assert measured["client_seconds"] > 5.2
+    assert measured["shutdown_seconds"] > 5.2, "above the objective and its slack"
 
 
 def test_report_judges_no_time_but_still_measures(suite: Suite) -> None:
@@ -118,7 +121,7 @@ def test_report_judges_no_time_but_still_measures(suite: Suite) -> None:
 
 
 def test_a_hang_ends_in_stacks_and_the_ladder(suite: Suite) -> None:
-    code, output = suite.run(*SHUTDOWN, "-k", "idle", fake="ignores-term")
+    code, output = suite.run(*SHUTDOWN, "-k", "idle", "--hang-limit=3", fake="ignores-term")
     assert code == 1
     assert "no exit within 3 s of SIGTERM; stacks of pids" in output
     assert "ended by SIGINT, SIGTERM, SIGKILL; SIGKILL may leave VRAM held" in output
@@ -151,13 +154,13 @@ def test_limits_that_contradict_each_other_are_a_usage_error(suite: Suite) -> No
     [
         ("rank-1-dies", "rank 1 died, or refuses: RemoteDisconnected"),
         ("rank-1-dies", "the first process to end was "),
-        ("rank-1-hangs", "rank 1 hangs: no answer within 3 s"),
+        ("rank-1-hangs", "rank 1 hangs: no answer within 15 s"),
         ("rank-1-lies", "rank 1 answers wrong: token 0 is "),
         ("one-serves-all", "rank 1 finished 0 requests by its own count, 8 were sent to it"),
     ],
 )
 def test_a_rank_that_misbehaves(suite: Suite, fake: str, said: str) -> None:
-    code, output = suite.run("test_data_parallel.py", "--model=/nowhere", "--request-limit=3", fake=fake)
+    code, output = suite.run("test_data_parallel.py", "--model=/nowhere", "--request-limit=15", fake=fake)
     assert code == 1
     assert said in output
 
@@ -185,7 +188,7 @@ def test_vram_that_does_not_come_back(suite: Suite, tmp_path: Path) -> None:
 
 def test_vram_that_comes_back(suite: Suite) -> None:
     suite.program("amd-smi", smi(300))
-    code, output = suite.run(*SHUTDOWN, "-k", "idle")
+    code, output = suite.run(*IN_TIME, "-k", "idle")
     assert code == 0, output
 
 
@@ -211,7 +214,7 @@ def run_example(suite: Suite, how: str, start: str, *more: str) -> tuple[int, st
     (suite.home / "there.py").write_text(EXAMPLE)
     return suite.run(
         "test_example.py", f"--example={suite.home / 'there.py'}", f"--example-args={how}", f"--example-args={start}",
-        "--backend-proof=Using Wanted", "--group-limit=6", *more,
+        "--backend-proof=Using Wanted", "--group-limit=60", *more,
     )  # fmt: skip
 
 
@@ -241,6 +244,28 @@ def test_a_process_that_outlives_the_script_is_found_in_a_session_of_its_own(sui
     code, output = run_example(suite, "leaves", "spawn")
     assert code == 1
     assert "processes outlived the script: " in output
+
+
+NAMED_ODDLY = """
+import os, processes
+open("/proc/self/comm", "w").write("a) S 1 (b")
+if pid := os.fork(): os.waitpid(pid, 0)
+print(os.getpid(), processes.read(os.getpid()).start, flush=True)
+os._exit(0)
+"""
+
+
+def test_a_family_log_says_when_each_was_started(suite: Suite, tmp_path: Path) -> None:
+    log = tmp_path / "children.jsonl"
+    environ = suite.environ | {
+        "ROCM_WATCH_CHILDREN": str(log),
+        "PYTHONPATH": f"{suite.home / 'site'}:{suite.home}",
+    }
+    said = subprocess.check_output([sys.executable, "-c", NAMED_ODDLY], env=environ, text=True, timeout=60)
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    born = {row["pid"]: row["ticks"] for row in rows if row["event"] == "born"}
+    assert born == {int(pid): int(ticks) for pid, ticks in map(str.split, said.splitlines())}
+    assert len(born) == 2
 
 
 def test_another_backend_than_asked_for(suite: Suite) -> None:
@@ -327,7 +352,7 @@ def test_somebody_elses_python_is_not_asked(suite: Suite) -> None:
 
 def test_a_hanging_tool_costs_its_own_answer_alone(suite: Suite) -> None:
     suite.program("amd-smi", 'trap "" TERM; [ "$1" = version ] && echo 25.3 || sleep 60')
-    document = gather(suite, 6)
+    document = gather(suite, 20)
     said = {row["asked"]: row["code"] for row in document["sections"]["gpus"] if "asked" in row}
     assert said["amd-smi version"] == 0
     assert said["amd-smi metric --json"] == "did not end in time"

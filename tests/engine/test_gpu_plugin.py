@@ -116,12 +116,6 @@ class Pytest:
         rows = [json.loads(line) for line in lines]
         return [row for row in rows if kind in {"", row["event"]}]
 
-    def wait_for(self, kind: str) -> None:
-        end = time.monotonic() + 60
-        while not ((self.results / "events.jsonl").exists() and self.events(kind)):
-            assert time.monotonic() < end, f"no event {kind!r}"
-            time.sleep(0.05)
-
 
 @pytest.fixture
 def inner(tmp_path: Path) -> Pytest:
@@ -330,11 +324,20 @@ def test_a_file_that_does_not_import_is_the_reason_told(inner: Pytest, tmp_path:
 
 
 def test_stacks_come_past_pytests_capturing(inner: Pytest) -> None:
-    inner.add("test_a.py", "import time\ndef test_sleeps():\n    somewhere_deep()\ndef somewhere_deep(): time.sleep(3)")
+    inner.add(
+        "test_a.py",
+        "import os, time\ndef test_waits():\n    somewhere_deep()\n"
+        "def somewhere_deep():\n    open('there', 'w').close()\n"
+        "    while not os.path.exists('go'): time.sleep(0.05)\n",
+    )
     process = inner.start()
-    inner.wait_for("start")
-    time.sleep(0.5)
+    end = time.monotonic() + 60
+    while not (inner.suite / "there").exists():
+        assert time.monotonic() < end, "it never came there"
+        time.sleep(0.05)
+    assert inner.events("start"), "what has begun is told before its end"
     process.send_signal(signal.SIGUSR1)
+    (inner.suite / "go").touch()
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "in somewhere_deep" in output

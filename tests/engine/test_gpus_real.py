@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -72,10 +73,13 @@ def test_a_tool_that_hangs_and_ignores_signals(tmp_path: Path, monkeypatch: pyte
     pids = tmp_path / "pids"
     pids.mkdir()
     script = f"trap '' INT TERM\nsleep 600 &\ntouch {pids}/$$ {pids}/$!\nwait\nwait"
-    node = look(tmp_path, monkeypatch, "mi300x", seconds=1, amd_smi=script)
+    node = look(tmp_path, monkeypatch, "mi300x", seconds=5, amd_smi=script)
     assert (node.source, len(node.gpus)) == ("rocm-smi", 8)
-    assert node.problems[0].message == "amd-smi did not answer within 1 s: driver hung?"
-    assert [path.name for path in pids.iterdir() if _runs(int(path.name))] == []
+    assert node.problems[0].message == "amd-smi did not answer within 5 s: driver hung?"
+    end = time.monotonic() + GUARD
+    while left := [path.name for path in pids.iterdir() if _runs(int(path.name))]:
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
 
 
 def _runs(pid: int) -> bool:
@@ -226,10 +230,10 @@ def test_kill_9_gives_its_devices_to_the_next(tmp_path: Path) -> None:
         users[0].has()
         users.append(User(tmp_path, 8))
         users[1].waits()
+        for path in (tmp_path / "used").iterdir():
+            path.rmdir()  # the dead cannot, and the next one has them in the moment of its death
         users[0].process.kill()
         users[0].process.wait(GUARD)
-        for path in (tmp_path / "used").iterdir():
-            path.rmdir()
         assert users[1].has() == set(range(8))
 
 

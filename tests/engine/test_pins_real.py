@@ -8,10 +8,8 @@ import http.server
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ import pytest
 
 from tests import recipes
 from tests.engine.conftest import Cli
+from tests.servers import git_server
 
 DOCKERFILE = (
     recipes.DOCKERFILE
@@ -55,13 +54,6 @@ def git(*words: str | Path, **environ: str) -> str:
 def gpg(home: Path, *words: str) -> str:
     argv = ("gpg", "--homedir", str(home), "--batch", "--quiet", *words)
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)
@@ -146,21 +138,6 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, tu
     gpg(home, "--passphrase", "", "--quick-add-key", found[1], "ed25519", "sign")
     yield home, tuple(found)
     subprocess.run(("gpgconf", "--homedir", str(home), "--kill", "all"), check=False)
-
-
-@contextlib.contextmanager
-def git_server(folder: Path) -> Iterator[str]:
-    port = free_port()
-    words = ("--export-all", "--reuseaddr", "--listen=127.0.0.1", f"--port={port}", f"--base-path={folder}")
-    with subprocess.Popen(("git", "daemon", *words)) as daemon:
-        try:
-            for _ in range(200):
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                time.sleep(0.05)
-            yield f"git://127.0.0.1:{port}"
-        finally:
-            daemon.terminate()
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -16,6 +16,7 @@ from tests import plants
 from tests.engine.conftest import Cli, docker, remove_images
 from tests.engine.own import FAMILY, own
 from tests.engine.test_handoff_real import AGENT
+from tests.images import listed
 from tests.plain_git import AUTHOR
 from tests.unit.interpolation import uploaded
 
@@ -103,7 +104,7 @@ def test_the_jobs_of_a_change_do_what_they_say(cli: Cli, project: Path, environ:
 
 def _forget_the_images(registry: str) -> None:
     """The tests may run on another node: whatever the job made is in the registry alone."""
-    names = docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
+    names = listed("--format", "{{.Repository}}:{{.Tag}}")
     made = [name for name in names if name.startswith((f"{FAMILY}/plant", f"{registry}/"))]
     assert made
     docker("image", "rm", "--force", *made)

@@ -10,6 +10,7 @@ import tarfile
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -179,22 +180,29 @@ def test_a_layer_passes_through_without_being_held(registry: str, second: str, t
     assert peak < 10_000_000
 
 
-def test_a_slow_stream_is_not_a_still_one() -> None:
+def test_neither_a_slow_stream_nor_a_slow_reader_is_a_still_one(tmp_path: Path) -> None:
+    """Each takes longer than it may stand still; both at once, as most of it is waiting."""
+    with ThreadPoolExecutor() as both:
+        for each in [both.submit(a_slow_stream), both.submit(a_slow_reader, tmp_path / "large")]:
+            each.result()
+
+
+def a_slow_stream() -> None:
     taken: list[bytes] = []
-    with fault_server({("GET", "/a"): (Reply(200, {}, b"x" * 40, "drip"),)}) as faults:
-        answer = send(Request("GET", faults.url + "/a", timeout=Timeouts(3.0, 3.0, 3.0), into=taken.extend))
+    with fault_server({("GET", "/a"): (Reply(200, {}, b"x" * 110, "drip"),)}) as faults:
+        answer = send(Request("GET", faults.url + "/a", timeout=Timeouts(10.0, 10.0, 10.0), into=taken.extend))
     assert answer.body == b""
-    assert b"".join(taken) == b"x" * 40
+    assert b"".join(taken) == b"x" * 110
 
 
-def test_a_slow_reader_is_not_a_still_one(tmp_path: Path) -> None:
-    file = tmp_path / "large"
-    file.write_bytes(bytes(24_000_000))  # more than sockets hold
+def a_slow_reader(file: Path) -> None:
+    with file.open("wb") as stream:
+        stream.truncate(48_000_000)  # many times what sockets hold
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        reader = threading.Thread(target=read_slowly, args=(listener, 24_000_000), daemon=True)
+        reader = threading.Thread(target=read_slowly, args=(listener, 48_000_000), daemon=True)
         reader.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        assert send(Request("PUT", url, timeout=Timeouts(60.0, 60.0, 3.0), file=file)).status == 201
+        assert send(Request("PUT", url, timeout=Timeouts(60.0, 60.0, 10.0), file=file)).status == 201
         reader.join()
 
 
@@ -202,8 +210,8 @@ def read_slowly(listener: socket.socket, size: int) -> None:
     """Take a request of ``size`` bytes in, over longer than it may stand still, and answer."""
     connection, _ = listener.accept()
     with connection:
-        taken, pauses = 0, iter([0.7] * 6)
-        while taken < size and (piece := connection.recv(4_000_000, socket.MSG_WAITALL)):
+        taken, pauses = 0, iter([0.7] * 15)
+        while taken < size and (piece := connection.recv(3_200_000, socket.MSG_WAITALL)):
             taken += len(piece)
             SystemClock().sleep(next(pauses, 0.0))
         connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")

@@ -19,17 +19,12 @@ from ci.world.clock import SystemClock
 from ci.world.credentials import Credentials, docker_credentials
 from ci.world.http import Request, Timeouts, Unreachable, send
 from ci.world.registry import Absent, Denied, Found, Granted, Registry, Unknown, digest_of
+from tests import servers
 from tests.engine.fault_server import fault_server
+from tests.servers import kept_port
 from tests.unit.registry_cases import CASES
 from tests.unit.registry_replies import BODY, GOOD, OCI, PONG, USER, Case, Reply, on_head, outcome
 
-CONFIG = """\
-version: 0.1
-log: {{level: error, accesslog: {{disabled: true}}}}
-storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}}}
-http: {{addr: "127.0.0.1:{port}"}}
-"""
-AUTH = "auth: {{htpasswd: {{realm: test, path: {path}}}}}\n"
 # The bcrypt hash of USER's password; the registry accepts no other kind.
 HTPASSWD = "ada:$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2\n"
 
@@ -45,13 +40,6 @@ def client(url: str, user: Credentials | None = None, deadline: float = 30.0) ->
     return Registry(url, send=send, clock=HastyClock(), credentials=lambda _: user, deadline=deadline)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize("case", [case for case in CASES if case.listening], ids=lambda case: case.name)
 def test_every_answer_has_one_meaning(case: Case) -> None:
     with fault_server(case.script) as server:
@@ -61,7 +49,8 @@ def test_every_answer_has_one_meaning(case: Case) -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.listening], ids=lambda case: case.name)
 def test_nobody_listens(case: Case) -> None:
-    case.check(outcome(case, client(f"http://127.0.0.1:{free_port()}", case.user)))
+    with kept_port() as port:
+        case.check(outcome(case, client(f"http://127.0.0.1:{port}", case.user)))
 
 
 def test_connections_are_kept() -> None:
@@ -95,9 +84,9 @@ def test_the_environment_moves_neither_password_nor_loopback(tmp_path: Path, mon
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login eve password other\n", "utf-8")
     monkeypatch.setenv("NETRC", str(netrc))
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     monkeypatch.delenv("no_proxy", raising=False)
-    with fault_server({("GET", "/a"): (Reply(200, {"Set-Cookie": "a=b"}),)}) as server:
+    with kept_port() as port, fault_server({("GET", "/a"): (Reply(200, {"Set-Cookie": "a=b"}),)}) as server:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
         send(Request("GET", server.url + "/a", {"Authorization": "Bearer x"}))
         send(Request("GET", server.url + "/a"))
         first, second = server.asked
@@ -171,33 +160,12 @@ def test_headers_that_never_end_meet_the_deadline() -> None:
 
 @contextlib.contextmanager
 def distribution(folder: Path, *, login: bool = False) -> Iterator[str]:
-    """A real registry with its storage in ``folder``; yields its URL."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("docker-registry is not installed")
-    port = free_port()
-    config = CONFIG.format(root=folder / "storage", port=port)
-    if login:
-        (folder / "htpasswd").write_text(HTPASSWD, "utf-8")
-        config += AUTH.format(path=folder / "htpasswd")
-    (folder / "config.yml").write_text(config, "utf-8")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=subprocess.STDOUT)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_for(url, folder / "log")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _wait_for(url: str, log: Path) -> None:
-    clock = SystemClock()
-    end = clock.monotonic() + 20
-    while isinstance(client(url).ping(), Unknown):
-        assert clock.monotonic() < end, log.read_text("utf-8")
-        clock.sleep(0.05)
+    """A real registry with its data in ``folder/registry``; yields its URL."""
+    passwords = folder / "htpasswd"
+    passwords.write_text(HTPASSWD, "utf-8")
+    auth = f"auth: {{htpasswd: {{realm: test, path: {passwords}}}}}\n"
+    with servers.registry(folder, more=auth if login else "") as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +215,7 @@ def test_asking_for_push_rights_leaves_nothing(tmp_path: Path) -> None:
     with distribution(tmp_path) as url:
         assert client(url).can_push("team/app") == Granted()
     # This registry forgets the state of an empty hash when it drops an upload, nothing else.
-    left = {path.parent.parent.name for path in (tmp_path / "storage").rglob("*") if path.is_file()}
+    left = {path.parent.parent.name for path in (tmp_path / "registry").rglob("*") if path.is_file()}
     assert left <= {"hashstates"}
 
 

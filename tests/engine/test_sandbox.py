@@ -224,6 +224,16 @@ def test_a_device_that_is_not_here(container: Box) -> None:
     assert "kfd-nowhere" in problem.context
 
 
+def test_the_end_of_what_is_not_ready(container: Box, tmp_path: Path) -> None:
+    """Its shell dies of a signal it cannot hear yet; nothing was left behind, and nothing held."""
+    shell = tmp_path / "sh"
+    shell.write_text("#!/bin/busybox sh\nexec sleep 600\n")
+    shell.chmod(0o755)
+    container.begin(env={"PATH": "/late:/bin"}, mounts=(Mount(tmp_path, "/late"),))
+    assert container.sandbox.end(5) == ()
+    assert container.said == []
+
+
 def test_the_end_of_what_never_began_or_is_gone(container: Box) -> None:
     container.begin()
     assert container.sandbox.end() == ()

@@ -15,7 +15,7 @@ from ci.world.fakes import FakeClock
 from ci.world.sandbox import Limits
 from tests.engine.conftest import docker
 from tests.engine.sandboxes import DETACHED, FOREVER, HELD, KINDS, Box, marked
-from tests.faults.stand import processes, soon
+from tests.faults.stand import asleep, processes, soon
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +29,7 @@ def test_what_detaches_itself_is_gone_at_the_end(box: Box, deaf: bool) -> None:
     seconds = marked()
     box.begin()
     assert box.run(DETACHED % ('trap "" INT TERM;' if deaf else "", seconds)).code == 0
-    soon(lambda: processes(f"sleep {seconds}"), "it never detached itself")
+    soon(lambda: asleep(seconds), "it never detached itself")
     rungs = box.sandbox.end(0.5 if deaf else 30)
     assert rungs == (("SIGTERM", "SIGKILL") if deaf else ("SIGTERM",))
     assert any("left behind" in line for line in box.said)
@@ -91,12 +91,13 @@ def test_a_native_command_whose_parent_is_killed() -> None:
     seconds = marked()
 
     def kill(_line: str) -> None:
+        soon(lambda: asleep(seconds), "it never slept")
         (keeper,) = (pid for pid, line in processes(seconds).items() if "keeper.py" in line)
         os.kill(keeper, signal.SIGKILL)
 
     box.on_line = kill
     box.begin()
-    ended = box.run(f"echo ready; (trap '' HUP; exec sleep {seconds}) & wait")
+    ended = box.run(f"(trap '' HUP; exec sleep {seconds}) & echo ready; wait")
     assert (ended.code, ended.lost) == (None, "the parent of the command was killed from outside")
     assert processes(f"sleep {seconds}")
     assert box.sandbox.end(30) == ("SIGTERM",)
@@ -154,7 +155,7 @@ class Driver:
         for line in self.process.stdout:
             if line == "ready\n":
                 break
-        soon(lambda: processes(f"sleep {self.seconds}"), "it never detached itself")
+        soon(lambda: asleep(self.seconds), "it never detached itself")
 
     def containers(self) -> str:
         """Its container, if there is one still."""

@@ -29,6 +29,13 @@ class Hurried(FakeClock):
         return super().monotonic()
 
 
+def until_ready(box: Box) -> None:
+    """Let an hour and a second pass with the line ``ready``: a limit of an hour comes once the command has begun."""
+    clock = FakeClock()
+    box.clock = clock
+    box.on_line = lambda line: clock.advance(3601 if line == "ready" else 0)
+
+
 DEAF = {0: "", 1: "trap 'echo INT' INT;", 2: "trap 'echo INT' INT; trap 'echo TERM' TERM;"}
 
 
@@ -52,13 +59,14 @@ def test_the_ladder_goes_as_far_as_it_must(box: Box, deaf: int) -> None:
 
 def test_its_clean_up_is_waited_for(box: Box) -> None:
     """SIGINT starts a clean-up that writes, takes its time, and leaves with a code of its own."""
-    seen = threading.Event()
-    box.on_line = lambda line: seen.set() if line == "ready" else None
-    box.stopping = lambda: 0
+    clock = FakeClock()
+    box.clock = clock
+    passed = {"ready": 3601, "cleaning": 9}
+    box.on_line = lambda line: clock.advance(passed.get(line, 0))
     box.begin()
     ended = box.run(
         f"trap 'echo cleaning; sleep 1; echo clean; exit 3' INT; echo ready; {FOREVER}",
-        limits=Limits(1.5, grace_seconds=30),
+        limits=Limits(3600, grace_seconds=30),
     )
     assert (ended.code, ended.limit, ended.rungs) == (3, "deadline", ("SIGINT",))
     assert box.text() == ["ready", "cleaning", "clean"]
@@ -118,10 +126,24 @@ def test_output_is_taken_while_evidence_is(box: Box) -> None:
 
 
 def test_evidence_that_hangs_is_left_behind(box: Box) -> None:
-    gate = threading.Event()
-    box.on_limit = lambda _kind: gate.wait(600)
+    clock = FakeClock()
+    box.clock = clock
+    asked, gate = threading.Event(), threading.Event()
+    ticks = iter((31,))
+
+    def on_line(line: str) -> None:
+        if line == "ready":
+            clock.advance(3601)
+        elif asked.is_set():  # heard while the evidence is waited for
+            clock.advance(next(ticks, 0))
+
+    def on_limit(_kind: str) -> None:
+        asked.set()
+        gate.wait(60)
+
+    box.on_line, box.on_limit = on_line, on_limit
     box.begin()
-    ended = box.run("sleep 600", limits=Limits(0.1, evidence_seconds=0.2))
+    ended = box.run("echo ready; while :; do echo tick; sleep 0.05; done", limits=Limits(3600, evidence_seconds=30))
     gate.set()
     assert ended.rungs == ("SIGINT",)
     assert any("no evidence after" in line for line in box.said)
@@ -131,9 +153,10 @@ def test_evidence_that_fails_is_said(box: Box) -> None:
     def on_limit(_kind: str) -> None:
         raise RuntimeError("rocm-smi is gone")
 
+    until_ready(box)
     box.on_limit = on_limit
     box.begin()
-    assert box.run("sleep 600", limits=Limits(0.1)).rungs == ("SIGINT",)
+    assert box.run("echo ready; exec sleep 600", limits=Limits(3600)).rungs == ("SIGINT",)
     assert any("rocm-smi is gone" in line for line in box.said)
 
 
@@ -145,9 +168,10 @@ def test_evidence_is_taken_inside_before_the_first_signal(box: Box) -> None:
         argv = ("sh", "-c", "for one in /proc/[0-9]*; do cat $one/cmdline; echo; done 2>/dev/null")
         shown.append(box.sandbox.probe(argv, 30).stdout)
 
+    until_ready(box)
     box.on_limit = on_limit
     box.begin()
-    box.run(f"sleep {seconds}", limits=Limits(0.1))
+    box.run(f"echo ready; exec sleep {seconds}", limits=Limits(3600))
     assert seconds in shown[0]
 
 

@@ -21,12 +21,14 @@ from ci.errors import ConfigError, InfraError, Outcome
 from ci.suites import nodes as plan
 from ci.suites.catalogue import Ready
 from ci.suites.nodes import Node
+from ci.suites.ranks import run_ranks
+from ci.world.clock import SystemClock
 from ci.world.ledger import Ledger
 from ci.world.sandbox import Limits
 
 from .conftest import Cli
 from .slurm import NODES, Cluster, running, until
-from .slurm_desk import FOREVER, Desk, at, codes, python, shell
+from .slurm_desk import FOREVER, Desk, at, codes, job, python, shell
 
 pytestmark = pytest.mark.without_engine
 
@@ -129,11 +131,37 @@ def test_exit_statuses_are_told_from_signals_and_from_what_never_ran(desk: Desk)
     desk.nothing_is_left()
 
 
+class Leaping(SystemClock):
+    """Real time, and what a test adds to it."""
+
+    added = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment, the added ones among them."""
+        return super().monotonic() + self.added
+
+    def leap(self, seconds: float) -> None:
+        """Let time pass without anybody having waited."""
+        self.added += seconds
+
+
 def test_silence_of_all_ranks_is_a_limit(desk: Desk) -> None:
-    chatty = shell("for each in 1 2 3 4 5 6; do echo; sleep 1; done; exec sleep 100000")
-    result = desk.run(FOREVER, chatty, limits=Limits(100.0, 3.0, grace_seconds=1.0))
+    """Each line gives them its time anew; once they are silent, nothing but the time has to come for the end."""
+    clock, up = Leaping(), (1, "stdout", "up")
+    silence = threading.Timer(1.0, clock.leap, (100.0,))
+
+    def on_up() -> None:
+        if desk.lines.count(up) < 6:
+            clock.leap(60.0)
+        else:
+            silence.start()
+
+    chatty = shell("for each in 1 2 3 4 5 6; do echo up; sleep 0.2; done; exec sleep 100000")
+    desk.on_up = on_up
+    wanted = job(desk.folder, (FOREVER, chatty), limits=Limits(1000.0, 100.0, grace_seconds=1.0))
+    result = run_ranks(wanted, desk.around()._replace(clock=clock))
     assert (result.outcome, result.limit) == (Outcome.TIMEOUT, "inactivity")
-    assert len([line for rank, _, line in desk.lines if rank == 1 and not line]) == 6
+    assert desk.lines.count(up) == 6
     desk.nothing_is_left()
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from ci.settings import capture
 from ci.suites import shard
+from ci.world import files
 from ci.world.gpus import allotted, inventory
 from ci.world.leases import held, leased
 from tests import nodes, plants
@@ -137,11 +138,12 @@ def _archive_of(image: str) -> bytes:
 
 # --- shards -----------------------------------------------------------------------------------
 
-TESTS = "import pytest, time\n@pytest.mark.parametrize('n', range(COUNT))\ndef test_n(n): time.sleep(PAUSE)\n"
+TESTS = "import os, pytest, time\n@pytest.mark.parametrize('n', range(COUNT))\ndef test_n(n):\n    BODY\n"
+WAITS = "while not os.path.exists('{results}/go'): time.sleep(0.05)"
 
 
-def shards(count: int, tests: int, *options: str, pause: float = 0) -> dict[str, object]:
-    code = TESTS.replace("COUNT", str(tests)).replace("PAUSE", str(pause))
+def shards(count: int, tests: int, *options: str, body: str = "pass") -> dict[str, object]:
+    code = TESTS.replace("COUNT", str(tests)).replace("BODY", body)
     return {"commands": plants.pytest_of(code, *options), "shards": count}
 
 
@@ -160,16 +162,27 @@ def test_fewer_tests_than_shards_is_said_and_green(play: Play) -> None:
 
 def test_shards_that_plan_from_other_durations_are_red(start: Starter, cli: Cli) -> None:
     """The file they plan from changes after the first two have planned, before the third begins."""
-    steps = {"many": shards(3, 6, pause=1)}
-    running = start(CI, steps, "--jobs", "2", ready="")
-    plans = cli.state / "runs"
-    running.until(lambda: len(list(plans.glob("*/steps/many/*/2/shards.json"))) == 2, "no two shards planned")
-    source = next(plans.glob("*/planned-from.json"))
-    planned = json.loads(next(plans.glob("*/steps/many/*/2/shards.json")).read_text())
+    running = start(CI, {"many": shards(3, 6, body=WAITS)}, "--jobs", "2", ready="")
+    runs = cli.state / "runs"
+
+    def plans() -> list[Path]:
+        return list(runs.glob("*/steps/many/*/2/shards.json"))
+
+    running.until(lambda: len(plans()) == 2, "no two shards planned")
+    planned = json.loads(plans()[0].read_text())
     ids, before = planned["collected"], tuple(map(tuple, planned["shards"]))
     weights = [{each: 100.0 if each == heavy else 0.1 for each in ids} for heavy in ids]
     other = next(each for each in weights if shard.plan(ids, each, 3) != before)
-    source.write_text(json.dumps({"many": other}))
+    files.write_json(next(runs.glob("*/planned-from.json")), {"many": other})
+
+    def all_go() -> bool:
+        """Whether all have planned; those that have may run their tests, which wait for it."""
+        found = plans()
+        for each in found:
+            each.parent.with_name("1").joinpath("go").touch()  # the results of the command that wrote the tests
+        return len(found) == 3
+
+    running.until(all_go, "the third shard did not plan")
     code, out = running.end()
     assert code == 1
     assert json.loads(out)["outcome"] == "failed"
@@ -200,8 +213,9 @@ def test_one_of_several_calls_is_killed(start: Starter, cli: Cli) -> None:
 
 
 def test_ctrl_c_ends_all_of_several_calls_though_one_floods_its_log(start: Starter, cli: Cli) -> None:
-    flood = "signal.signal(signal.SIGINT, lambda *_: (print(*['y' * 80] * 100000, sep='\\n'), sys.exit()))"
-    steps = {"floods": {"commands": [at_work(f"{flood}; time.sleep(300)")]}, "sleeps": {"commands": [at_work()]}}
+    flood = "signal.signal(signal.SIGINT, lambda *_: (print(*['y' * 80] * 20000, sep='\\n'), sys.exit()))"
+    floods = plants.python(f"import signal, sys, time; {flood}; print('at work', flush=True); time.sleep(300)")
+    steps = {"floods": {"commands": [floods]}, "sleeps": {"commands": [at_work()]}}
     running = start(CI, steps, "--jobs", "2", ready="[floods] at work")
     running.hears("[sleeps] at work")
     running.signal_group(signal.SIGINT)
@@ -209,7 +223,7 @@ def test_ctrl_c_ends_all_of_several_calls_though_one_floods_its_log(start: Start
     rows = {row["name"]: row for row in running.result["steps"]}
     assert (code, {row["outcome"] for row in rows.values()}) == (130, {"interrupted"})
     assert rows["floods"]["commands"][0]["ended"]["rungs"] == ["SIGINT"]
-    assert running.said.read_text().count("y" * 80) == 100000
+    assert running.said.read_text().count("y" * 80) == 20000
     assert left_behind(cli.state) == []
 
 

@@ -277,8 +277,8 @@ def test_too_few_healthy_gpus_are_the_worlds_fault(stand: Callable[[str], Stand]
 
 def test_a_health_program_that_hangs_has_a_deadline(stand: Callable[[str], Stand]) -> None:
     on = stand("mi325x")
-    ran = on.run(on.stack({"one": look()}, **health(BAD.replace("exit 1", "exec sleep 600"), 3)), check=0)
-    assert "gave no answer within 3 s: it hangs" in step(ran, "one")["tries"][0]
+    ran = on.run(on.stack({"one": look()}, **health(BAD.replace("exit 1", "exec sleep 600"), 15)), check=0)
+    assert "gave no answer within 15 s: it hangs" in step(ran, "one")["tries"][0], ran.stderr
     assert [(mark.gpu, mark.lasting) for mark in on.marks().values()] == [(FIRST, True)]
     assert "it hangs" in on.marks()[FIRST].reason
 
@@ -297,7 +297,7 @@ def test_after_a_kill_the_gpus_are_proven_well_all_the_same(stand: Callable[[str
     deaf = "import signal, time\nfor each in (2, 15): signal.signal(each, signal.SIG_IGN)\ntime.sleep(600)"
     deaf_step = {
         "needs": {"gpus": 1},
-        "limits": {"minutes": 0.05, "grace_seconds": 0.5},
+        "limits": {"minutes": 0.25, "grace_seconds": 0.5},
         "commands": [plants.python(deaf)],
     }
     ran = on.run(on.stack({"deaf": deaf_step}, **health("echo well >> /rocm-ci/results/asked")), check=124)

@@ -11,18 +11,21 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests import recipes
 from tests.engine.own import FAMILY
+from tests.images import listed
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0
 """Seconds after which a test calls something that has to happen 'it does not happen'."""
+WHOLE = 300.0
+"""Seconds for a whole command, on a machine that has much else to do."""
 
 DOCKERFILE = """\
 ARG ROOT=busybox
@@ -110,13 +113,18 @@ class Running:
     def until(self, text: str) -> None:
         """Wait for ``text`` on stderr."""
         with self._heard:
-            heard = self._heard.wait_for(lambda: text in self.err or self.process.poll() is not None, PATIENCE)
+            heard = self._heard.wait_for(lambda: text in self.err or self.process.poll() is not None, WHOLE)
         assert heard, self.err
         assert text in self.err, self.err
 
     def end(self) -> Ended:
         """Wait for its end."""
-        code = self.process.wait(PATIENCE)
+        try:
+            code = self.process.wait(WHOLE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
         for reader, stream in zip(self._readers, (self.process.stderr, self.process.stdout), strict=True):
             reader.join(PATIENCE)
             assert stream is not None
@@ -192,15 +200,15 @@ class Stand:
     def docker(self, *argv: str, data: bytes | None = None) -> bytes:
         """The docker command line at this stand's engine."""
         done = subprocess.run(
-            ["docker", "--host", self.host, *argv], input=data, capture_output=True, check=False, timeout=PATIENCE
+            ["docker", "--host", self.host, *argv], input=data, capture_output=True, check=False, timeout=WHOLE
         )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
 
     def tags(self) -> list[str]:
         """The tags of this stand's repository in the engine."""
-        listed = self.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").decode().split()
-        return sorted(line for line in listed if f"{self.repository}:" in line)
+        rows = listed("--format", "{{.Repository}}:{{.Tag}}", host=self.host)
+        return sorted(row for row in rows if f"{self.repository}:" in row)
 
     def building(self) -> list[str]:
         """Those of images that have not earned a content tag."""
@@ -249,7 +257,7 @@ class Stand:
     def _own(self) -> list[str]:
         form = ("--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}")
         found = []
-        for row in self.docker("image", "ls", *form).decode().splitlines():
+        for row in listed(*form, host=self.host):
             repository, tag, digest = row.split()
             if f"/{repository}".endswith(f"/{self.repository}") or self._is_ours(f"{repository}:{tag}"):
                 found.append(f"{repository}@{digest}" if tag == "<none>" else f"{repository}:{tag}")
@@ -298,38 +306,14 @@ def soon(what: Any, why: str) -> None:
         time.sleep(0.05)
 
 
-@contextmanager
-def registry(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A real registry on the loopback; its data is kept in ``folder`` between starts."""
-    config = folder / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder / 'registry'}}}}}\n"
-        f'http: {{addr: "127.0.0.1:{port}"}}\n'
-    )
-    with (folder / "registry.log").open("ab") as log:
-        server = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
-    try:
-        soon(lambda: listens(port), "the registry does not start")
-        yield server
-    finally:
-        server.send_signal(signal.SIGKILL)
-        server.wait()
+def asleep(seconds: str) -> list[int]:
+    """The processes that are this very ``sleep``: a shell that is to become it names it in its command line as well."""
+    words = f"sleep {seconds}"
+    return [pid for pid, line in processes(words).items() if line == f"{words} "]
 
 
-def listens(port: int) -> bool:
-    """Whether somebody answers at this port."""
-    import socket
-
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """A port nobody listens on now."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def wake(seconds: str) -> None:
+    """Wait for the ``sleep`` of a step, and end it alone: the step goes on."""
+    soon(lambda: asleep(seconds), "nobody sleeps")
+    for pid in asleep(seconds):
+        os.kill(pid, signal.SIGTERM)

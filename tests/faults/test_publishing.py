@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.front import Front, front
-from tests.faults.stand import Stand, free_port, registry
+from tests.faults.stand import Stand
+from tests.images import listed
+from tests.servers import registry
 from tests.unit.registry_replies import API, JSON, MISSING, Reply, errors
 
 DENIED = Reply(403, {**API, **JSON}, errors("DENIED", "you may not write here"))
@@ -23,8 +25,7 @@ GONE = Reply(fault="close")
 def behind(tmp_path: Path, needs_registry: None) -> Iterator[int]:
     """The port of a registry of this test."""
     del needs_registry
-    port = free_port()
-    with registry(tmp_path, port):
+    with registry(tmp_path, delete=False) as port:
         yield port
 
 
@@ -104,7 +105,7 @@ def test_the_first_image_of_an_identity_wins(stand: Stand, behind: int, door: Fr
     assert ended.document["tiers"][0]["digest"] == theirs
     assert in_registry(stand, behind, stand.tag("base")) == theirs
     assert stand.inspect(stand.tag("base"))["Id"] == theirs
-    assert ours not in stand.docker("image", "ls", "--all", "--no-trunc", "--quiet").decode()
+    assert ours not in listed("--all", "--no-trunc", "--quiet", host=stand.host)
 
 
 def test_an_adoption_that_fails_leaves_our_image_alone(stand: Stand, behind: int, door: Front) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.stand import Ended, soon
+from tests.images import listed
 from tests.release_doors import Asked
 from tests.release_stand import Stand, standing
 from tests.unit.registry_replies import API, JSON, Reply, errors
@@ -43,8 +44,7 @@ def everywhere(stand: Stand, ended: Ended) -> dict[str, bytes]:
     found = {"stdout": ended.out.encode(), "stderr": ended.err.encode()}
     found |= {str(path): path.read_bytes() for path in stand.state.rglob("*") if path.is_file()}
     found |= {f"store {path}": data for path, data in stand.world.objects().items()}
-    listed = docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
-    for image in (name for name in listed if stand.name in name):
+    for image in (name for name in listed("--format", "{{.Repository}}:{{.Tag}}") if stand.name in name):
         found[f"inspect {image}"] = docker("image", "inspect", image).encode()
         found[f"history {image}"] = docker("history", "--no-trunc", image).encode()
     data = stand.world.data

@@ -25,6 +25,13 @@ def desk(slurm: Cluster, tmp_path: Path) -> Desk:
     return at(slurm, tmp_path)
 
 
+@pytest.fixture
+def watched(desk: Desk) -> Iterator[Desk]:
+    """A desk whose cluster misses a node soon."""
+    with desk.cluster.watchful():
+        yield desk
+
+
 def test_one_deadline_over_all_and_the_whole_ladder(desk: Desk) -> None:
     limits = Limits(8.0, grace_seconds=1.0, evidence_seconds=20.0)
     result = desk.run(DEAF, ("true",), DEAF, limits=limits, queue=7.0)
@@ -35,19 +42,19 @@ def test_one_deadline_over_all_and_the_whole_ladder(desk: Desk) -> None:
     desk.nothing_is_left()
 
 
-def test_a_node_goes_down_under_the_job(desk: Desk) -> None:
+def test_a_node_goes_down_under_the_job(watched: Desk) -> None:
     up: list[bool] = []
 
     def kill_once_all_are_up() -> None:
         up.append(True)
         if len(up) == 3:
-            desk.cluster.stop("n2", signal.SIGKILL)
+            watched.cluster.stop("n2", signal.SIGKILL)
 
-    desk.on_up = kill_once_all_are_up
-    result = desk.run(*[shell("echo up; exec sleep 100000")] * 3)
+    watched.on_up = kill_once_all_are_up
+    result = watched.run(*[shell("echo up; exec sleep 100000")] * 3)
     assert result.outcome is Outcome.INFRA
     assert any(reason.startswith("node n2 is ") for reason in result.reasons), result.reasons
-    desk.nothing_is_left()
+    watched.nothing_is_left()
 
 
 def how(desk: Desk, *commands: tuple[str, ...]) -> tuple[Outcome, tuple[str, ...]]:
@@ -59,13 +66,13 @@ def how(desk: Desk, *commands: tuple[str, ...]) -> tuple[Outcome, tuple[str, ...
     return result.outcome, result.reasons
 
 
-def test_a_node_that_does_not_take_its_rank(desk: Desk) -> None:
+def test_a_node_that_does_not_take_its_rank(watched: Desk) -> None:
     """Its daemon is gone, and the controller has not noticed yet."""
-    desk.cluster.stop("n2", signal.SIGKILL)
-    outcome, reasons = how(desk, ("true",), ("true",), ("true",))
+    watched.cluster.stop("n2", signal.SIGKILL)
+    outcome, reasons = how(watched, ("true",), ("true",), ("true",))
     assert outcome is Outcome.INFRA
     assert any("n2" in reason or "DOWN" in reason for reason in reasons), reasons
-    desk.nothing_is_left()
+    watched.nothing_is_left()
 
 
 def test_the_controller_goes_away_under_the_job(desk: Desk) -> None:

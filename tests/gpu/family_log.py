@@ -22,7 +22,7 @@ class Member(NamedTuple):
 def read(path: Path, parent: int) -> tuple[Member, ...]:
     """The direct children of ``parent`` in the order it started them; a line cut short by a death is passed over."""
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    born: dict[int, str] = {}
+    born: dict[int, tuple[int, str]] = {}
     codes: dict[int, int] = {}
     for line in lines:
         try:
@@ -30,12 +30,13 @@ def read(path: Path, parent: int) -> tuple[Member, ...]:
             if event["parent"] != parent:
                 continue
             if event["event"] == "born":
-                born[event["pid"]] = event["kind"]
+                born[event["pid"]] = event["ticks"], event["kind"]
             else:
                 codes[event["pid"]] = event["code"]
         except (KeyError, TypeError, ValueError):
             continue
-    return tuple(Member(pid, kind, codes.get(pid)) for pid, kind in sorted(born.items()))
+    order = sorted((ticks, pid) for pid, (ticks, _) in born.items())  # pids alone begin anew at their limit
+    return tuple(Member(pid, born[pid][1], codes.get(pid)) for _, pid in order)
 
 
 def ranks(members: Sequence[Member]) -> tuple[Member, ...]:

@@ -203,8 +203,8 @@ WAITING = (
         waits=BACKOFF,
     ),
     Case("closed-then-found", head, on_head(Reply(fault="close"), GOOD), THERE, asked=2, waits=BACKOFF[:1]),
-    Case("hang", head, on_head(Reply(fault="hang")), Unknown, (MANIFEST, "no "), deadline=0.5),
-    Case("drip", manifest, on_get(Reply(200, GOOD.headers, BODY, "drip")), Unknown, ("no complete",), deadline=0.5),
+    Case("hang", head, on_head(Reply(fault="hang")), Unknown, (MANIFEST, "no "), deadline=3),
+    Case("drip", manifest, on_get(Reply(200, GOOD.headers, BODY, "drip")), Unknown, ("no complete",), deadline=3),
     Case(
         "refused",
         head,

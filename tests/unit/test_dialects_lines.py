@@ -155,6 +155,8 @@ def test_no_command_is_dropped(text: str) -> None:
 
 
 @given(st.text(alphabet="ab $'\"\\=~*{},.?[]"))
+@example("\\ ")
+@example("a \\  && b")
 def test_plain_words_are_what_shlex_says(text: str) -> None:
     """Where no shell is needed, the words are those a shell would give."""
     for part in line.read(text).parts:

@@ -511,7 +511,7 @@ def test_the_others_answer_beside_it(tmp_path: Path, never: threading.Event) -> 
         quick.set()
         return (Finding("quick", "ok", "here"),)
 
-    found = visit.examine(case(tmp_path), [Check("quick", after, ""), Check("stuck", hangs(never), "")], 1.0)
+    found = visit.examine(case(tmp_path), [Check("quick", after, ""), Check("stuck", hangs(never), "")], 5)
     assert [each.check for each in found if each.state == "ok"] == ["quick"]
     assert quick.is_set()
 
@@ -521,7 +521,7 @@ def test_an_engine_nobody_can_name_is_a_finding_too(tmp_path: Path) -> None:
         raise ConfigError("bad-docker-config", "cannot read config.json", hint="mend it")
 
     unknown = Check("engine", nameless, "start it", where=nameless)
-    assert visit.examine(case(tmp_path), [unknown], 1.0) == (
+    assert visit.examine(case(tmp_path), [unknown], 10) == (
         Finding("engine", "fail", "cannot read config.json", "mend it", Outcome.CONFIG),
     )
 

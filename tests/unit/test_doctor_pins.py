@@ -351,10 +351,10 @@ def test_an_answer_that_never_comes_is_told_as_such(tmp_path: Path) -> None:
         return Response(200)
 
     sick = patient(tmp_path, {TOOL: silent})
-    found = {(each.check, each.subject): each for each in upstreams.look_at_pins(sick, 2)}
+    found = {(each.check, each.subject): each for each in upstreams.look_at_pins(sick, 5)}
     over.set()
     each = found["downloads", "files.example"]
-    assert (each.message, each.outcome) == ("could not tell: no answer within 2 s (TOOL_SHA256)", Outcome.INFRA)
+    assert (each.message, each.outcome) == ("could not tell: no answer within 5 s (TOOL_SHA256)", Outcome.INFRA)
     assert found["keys", ""].state == "ok"
 
 

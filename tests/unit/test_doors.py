@@ -99,6 +99,30 @@ def test_ctrl_c_during_the_imports_is_130(monkeypatch: pytest.MonkeyPatch) -> No
     assert main([]) == 130
 
 
+class Comes:
+    """An attribute during whose naming a signal arrives; until 3.12 Python wraps what that raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __set_name__(self, _owner: type, _name: str) -> None:
+        raise self.error
+
+
+def test_ctrl_c_while_an_import_makes_a_class_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(error: BaseException) -> Any:
+        return type("Made", (), {"field": Comes(error)})
+
+    monkeypatch.setattr("ci.command_line.run", lambda *_: make(KeyboardInterrupt()))
+    assert main([]) == 130
+    code, _, stderr = ended(lambda _call: make(Interrupted(signal.SIGTERM)))
+    assert code == 143
+    assert "bug" not in stderr
+    monkeypatch.setattr("ci.command_line.run", lambda *_: make(ValueError()))
+    with pytest.raises((RuntimeError, ValueError)):
+        main([])
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_the_verb_runs(number: signal.Signals, code: int) -> None:
     def act(_call: Call) -> Answer:

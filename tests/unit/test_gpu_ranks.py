@@ -107,11 +107,12 @@ def test_no_number_is_right_by_being_none(value: float) -> None:
 
 # --- an example script ------------------------------------------------------------------------
 
-LINES = """{"event": "born", "pid": 9, "parent": 8, "kind": "program"}
-{"event": "born", "pid": 10, "parent": 9, "kind": "tracker"}
-{"event": "born", "pid": 12, "parent": 9, "kind": "spawn"}
-{"event": "born", "pid": 11, "parent": 9, "kind": "fork"}
-{"event": "born", "pid": 13, "parent": 11, "kind": "spawn"}
+LINES = """{"event": "born", "pid": 9, "parent": 8, "ticks": 50, "kind": "program"}
+{"event": "born", "pid": 10, "parent": 9, "ticks": 60, "kind": "tracker"}
+{"event": "born", "pid": 12, "parent": 9, "ticks": 71, "kind": "spawn"}
+{"event": "born", "pid": 2, "parent": 9, "ticks": 72, "kind": "fork"}
+{"event": "born", "pid": 11, "parent": 9, "ticks": 71, "kind": "fork"}
+{"event": "born", "pid": 13, "parent": 11, "ticks": 80, "kind": "spawn"}
 {"event": "ended", "pid": 13, "parent": 11, "code": -15}
 {"event": "ended", "pid": 11, "parent": 9, "code": 0}
 {"event": "ended", "pid": 12, "par"""
@@ -121,7 +122,9 @@ def test_the_ranks_are_the_first_process_own_workers_in_order(tmp_path: Path) ->
     log = tmp_path / "children.jsonl"
     log.write_text(LINES)
     members = family_log.read(log, 9)
-    assert family_log.ranks(members) == (family_log.Member(11, "fork", 0), family_log.Member(12, "spawn", None))
+    eleven, twelve = family_log.Member(11, "fork", 0), family_log.Member(12, "spawn", None)
+    started_last = family_log.Member(2, "fork", None)
+    assert family_log.ranks(members) == (eleven, twelve, started_last), "pids begin anew at their limit"
     assert family_log.read(tmp_path / "none", 9) == ()
 
 

@@ -285,7 +285,7 @@ def test_a_tool_that_cannot_even_be_ended_is_left_behind(root: Path, never: thre
             never.wait()
         return fake(command)
 
-    node = inventory(capture({}, {}), root / "mi300x", start=start, seconds=0.05)
+    node = inventory(capture({}, {}), root / "mi300x", start=start, seconds=2)
     assert (node.source, len(node.gpus), references(node)) == ("rocm-smi", 8, ["smi-hung"])
 
 

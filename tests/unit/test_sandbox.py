@@ -110,6 +110,52 @@ def test_begin_and_end_of_a_container() -> None:
     assert ("stop 7", "step") in engine.asked
 
 
+class Ending(FakeEngine):
+    """Its containers end with this code."""
+
+    code = 0
+
+    def container(self, name: str) -> ContainerState | None:
+        found = super().container(name)
+        stopped = any(what.startswith("stop") for what, _ in self.asked)
+        return found._replace(running=False, code=self.code) if found and stopped else found
+
+
+def enter(made: Container, how: str) -> None:
+    """Run something inside, as far as a unit test can."""
+    if how == "probe":
+        made.probe(("true",), 1)
+    else:
+        made.attend(("true",), env={}, cwd="", limits=Limits(1), on_line=print, on_limit=print)
+
+
+@pytest.mark.parametrize(
+    ("code", "before", "rungs"),
+    [
+        (0, "attend", ()),
+        (3, "attend", ("SIGTERM",)),
+        (137, "attend", ("SIGTERM", "SIGKILL")),
+        (140, "attend", ("SIGTERM", "SIGKILL")),  # its shell could not hear the end yet, and all else died with it
+        (137, "probe", ("SIGTERM", "SIGKILL")),
+        (3, "", ("SIGTERM",)),
+        (137, "", ()),
+        (140, "", ()),
+    ],
+)
+def test_what_the_end_of_a_container_tells(code: int, before: str, rungs: tuple[str, ...]) -> None:
+    said: list[str] = []
+    engine = Ending(images={"test": image(DIGEST)})
+    engine.code = code
+    made = Container(Spec("step", f"test@{DIGEST}"), engine, {}, said.append)
+    made.begin()
+    if before:
+        with pytest.raises(AssertionError, match="tried to start a process"):
+            enter(made, before)
+    assert made.end() == rungs
+    assert len(said) == bool(rungs)
+    assert any("SIGKILL" in line for line in said) == ("SIGKILL" in rungs)
+
+
 def test_an_image_that_is_not_in_the_engine() -> None:
     with pytest.raises(InfraError, match="not in the engine"):
         container(FakeEngine()).begin()

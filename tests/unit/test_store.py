@@ -218,15 +218,18 @@ def test_several_at_a_time_and_no_more(tmp_path: Path) -> None:
 
 
 def test_after_a_failure_none_is_begun_and_those_under_way_arrive(tmp_path: Path) -> None:
+    failing: list[threading.Thread] = []
     failed = threading.Event()
     begun: list[str] = []
 
     def take(_source: Path, path: str) -> None:
         begun.append(path)
         if path == "to/0":
+            failing.append(threading.current_thread())
             failed.set()
             raise InfraError("store", "the disk is gone", hint="find it", context="seen")
         failed.wait(30)
+        failing[0].join(30)  # past its end, at which the failure is told
 
     said: list[str] = []
     with pytest.raises(InfraError) as caught:
@@ -238,8 +241,8 @@ def test_after_a_failure_none_is_begun_and_those_under_way_arrive(tmp_path: Path
         "find it",
     )
     assert problem.context.endswith("\nseen")
-    assert len(begun) <= 3, "the one beside it, and at most one that was begun before the failure was heard"
-    assert len(said) == len(begun) - 1
+    assert set(begun) == {"to/0", "to/1"}, "the one that failed, and the one beside it"
+    assert len(said) == 1
 
 
 def test_a_bug_in_a_thread_is_no_silence(tmp_path: Path) -> None:

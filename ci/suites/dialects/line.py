@@ -56,9 +56,10 @@ def read(text: str) -> Line:
     parts: list[Part] = []
     comments: list[str] = []
     words: list[str] = []
-    start, pipes, whole = 0, False, text
+    start, reach, pipes, whole = 0, 0, False, text
     for token in TOKEN.finditer(text + "\n"):
         kind = token.lastgroup
+        reach = token.end() if kind in ("word", "pipe") else reach  # a word may end with a blank: "a\\ "
         if kind == "word":
             words.append(token[0])
         elif kind == "pipe":
@@ -69,7 +70,7 @@ def read(text: str) -> Line:
         elif kind == "end" and not (words or pipes):
             start = token.end()
         elif kind in ("and", "end"):
-            parts.append(_part(text[start : token.start()].strip(), words, pipes=pipes))
+            parts.append(_part(text[start:reach].lstrip(), words, pipes=pipes))
             words, start, pipes = [], token.end(), False
         elif kind in ("odd", "rest"):
             return Line((_shell(whole),))

@@ -45,9 +45,19 @@ def write(path: str, line: str) -> None:
         os.close(handle)
 
 
+def ticks() -> int:
+    """The clock ticks after boot at which this process started, or 0; a pid alone may be lower than an older one."""
+    try:
+        with open("/proc/self/stat", "rb") as stat:  # noqa: PTH123 - see above
+            return int(stat.read().rpartition(b") ")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def born(path: str, kind: str) -> None:
-    """Write down that this process is there; ``kind`` says how it was made."""
-    write(path, f'{{"event": "born", "pid": {os.getpid()}, "parent": {os.getppid()}, "kind": "{kind}"}}\n')
+    """Write down that this process is there, and since when; ``kind`` says how it was made."""
+    who = f'"pid": {os.getpid()}, "parent": {os.getppid()}, "ticks": {ticks()}'
+    write(path, f'{{"event": "born", {who}, "kind": "{kind}"}}\n')
 
 
 def kind_of_start(words: list[str]) -> str:
