@@ -1,10 +1,12 @@
-"""A question that nobody waits for, when the interpreter ends: real processes, as none ends twice."""
+"""Questions and Ctrl-C: what nobody waits for when the interpreter ends, and who does; each in its own process."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ASKING = """
@@ -62,3 +64,32 @@ atexit.register(threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start)
 raise SystemExit(2)
 """
     assert ended(text) == (2, "", "")
+
+
+WAITS = {
+    "question": "ahead(never.wait)()",
+    "arrivals": "together(lambda *_: never.wait(), [(pathlib.Path('/dev/null'), 'x')], print, 1)",
+    "http": "send(Request('GET', f'http://127.0.0.1:{silent.getsockname()[1]}/', timeout=Timeouts(600, 600, 600)))",
+}
+
+
+@pytest.mark.parametrize("wait", list(WAITS))
+def test_ctrl_c_that_does_not_wake_whoever_waits_ends_the_wait(wait: str) -> None:
+    """As one does not that comes in the very moment a wait begins; here another thread hears it."""
+    text = f"""
+import pathlib, socket
+from ci.world.arrivals import together
+from ci.world.http import Request, Timeouts, send
+silent = socket.create_server(("127.0.0.1", 0))
+
+def hear():
+    never.wait(1)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+try:
+    threading.Thread(target=hear, daemon=True).start()
+    {WAITS[wait]}
+except KeyboardInterrupt:
+    os._exit(130)
+"""
+    assert ended(text) == (130, "", "")
